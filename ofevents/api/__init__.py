@@ -1,0 +1,1 @@
+"""The resources: pydantic models that are the CRDs, and what workers are given."""

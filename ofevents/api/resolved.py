@@ -1,0 +1,161 @@
+"""What a worker is given: a resource with every reference and secret in place.
+
+Made by `resolve` from resources (files or the API server), read by
+`source.run(spec)` and `trigger.run(spec)` on a laptop as in a pod. It is
+versioned, so that an old worker under a new controller, and the other way
+round, know what they cannot read. Durations are seconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+VERSION = 1
+
+
+class Resolved(BaseModel):
+    """Strict and immutable: an unknown field is a version mismatch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ResolvedBus(Resolved):
+    """An EventBus driver and its options, as the driver's class takes them."""
+
+    name: str = "default"
+    driver: str
+    """Entry point name in `ofevents.buses`: jetstream, memory, dapr."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """jetstream: url, credentials, tls, stream, replicas, storage, max_age,
+    max_bytes, duplicate_window (seconds and bytes)."""
+
+
+class HttpAuth(Resolved):
+    """Credentials of an HTTP call; exactly one form."""
+
+    bearer: str | None = None
+    basic: tuple[str, str] | None = None
+    oauth2: dict[str, str] | None = None
+    """token_url, client_id, client_secret, scope."""
+
+
+class HttpTarget(Resolved):
+    """A function called over HTTP."""
+
+    kind: Literal["http"] = "http"
+    uri: str
+    headers: dict[str, str] = Field(default_factory=dict)
+    auth: HttpAuth | None = None
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    """PEM texts; `cert` and `key` for mutual TLS."""
+    proxy: str | None = None
+
+
+class TopicTarget(Resolved):
+    """A topic of the bus, by its full name."""
+
+    kind: Literal["topic"] = "topic"
+    topic: str
+
+
+Target = Annotated[HttpTarget | TopicTarget, Field(discriminator="kind")]
+
+
+class ResolvedDelivery(Resolved):
+    """How a subscriber is called; limits are per worker."""
+
+    timeout: float = 30.0
+    retries: int = 5
+    backoff: float = 1.0
+    max_backoff: float = 60.0
+    concurrency: int = 32
+    rate: float | None = None
+    """Calls per second, None without a limit."""
+    ordered: bool = False
+    format: Literal["binary", "structured", "raw"] = "binary"
+    batch_size: int = 0
+    """0: no batches."""
+    batch_wait: float = 0.0
+    deliver_after: float = 0.0
+
+
+class ResolvedSubscriber(Resolved):
+    """One subscriber of a Trigger."""
+
+    name: str
+    condition: str | None = None
+    payload: str | None = None
+    target: Target
+    dead_letter: Target | None = None
+    """None: the owner's own dead letters (`dead_topic`)."""
+    delivery: ResolvedDelivery = ResolvedDelivery()
+    on_error: Literal["skip", "deadLetter"] = "deadLetter"
+    reply_topic: str | None = None
+    inbox: str
+    """Topic of its inbox."""
+
+
+class ResolvedInput(Resolved):
+    """One input of a Trigger."""
+
+    name: str
+    topic: str
+    filter: str | None = None
+    join_by: str | None = None
+
+
+class ResolvedTrigger(Resolved):
+    """A Trigger's worker."""
+
+    version: Literal[1] = 1
+    kind: Literal["Trigger"] = "Trigger"
+    namespace: str
+    name: str
+    bus: ResolvedBus
+    inputs: tuple[ResolvedInput, ...]
+    window: float = 60.0
+    subscribers: tuple[ResolvedSubscriber, ...]
+    start: Literal["now", "earliest"] = "now"
+    deletion_policy: Literal["Delete", "Retain"] = "Delete"
+    suspend: bool = False
+    log_level: str = "info"
+    group: str
+    dead_topic: str
+    in_flight: int = 1024
+    """Messages in hand at most (promise 7)."""
+
+
+class ResolvedSource(Resolved):
+    """One event entry of an EventSource: a worker of its own."""
+
+    version: Literal[1] = 1
+    kind: Literal["EventSource"] = "EventSource"
+    namespace: str
+    name: str
+    source: str
+    """Entry point name in `ofevents.sources`: kafka, cron, webhook, ..."""
+    entry: str
+    spec: dict[str, Any]
+    """The kind's own fields, as its model in `ofevents.api` takes them."""
+    bus: ResolvedBus | None = None
+    topic: str = ""
+    """What it publishes; "" without a bus."""
+    filter: str | None = None
+    on_error: Literal["skip", "deadLetter"] = "deadLetter"
+    attributes: dict[str, str] = Field(default_factory=dict)
+    """CloudEvents attribute -> CEL."""
+    data_schema: dict[str, Any] | None = None
+    target: Target | None = None
+    """The sink that is called directly when there is no bus."""
+    delivery: ResolvedDelivery = ResolvedDelivery()
+    dead_letter: Target | None = None
+    dead_topic: str = ""
+    suspend: bool = False
+    log_level: str = "info"
+
+
+ResolvedWorker = Annotated[ResolvedSource | ResolvedTrigger, Field(discriminator="kind")]

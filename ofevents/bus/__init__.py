@@ -1,0 +1,1 @@
+"""Step 2 and 3 of the data's way: the EventBus drivers and the names on them."""

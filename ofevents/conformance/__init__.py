@@ -1,0 +1,1 @@
+"""The suites that judge a Source, Bus or Subscriber; shipped, free of pytest."""

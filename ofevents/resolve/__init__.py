@@ -1,0 +1,1 @@
+"""Resources and references -> resolved specs; pure, the look-up is a port."""

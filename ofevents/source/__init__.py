@@ -1,0 +1,1 @@
+"""Runs one event entry of an EventSource: emit = stamp + filter + publish."""

@@ -1,0 +1,193 @@
+"""Every metric and log-event name of ofevents, with a sentence each.
+
+All layers count and log through this module, so that what an operator sees has
+one vocabulary; a house test compares the README's table with it. This is the
+only module that imports prometheus_client and structlog.
+
+Labels are bounded: resources by name, never an event's id, topic key or URL.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, Final, Literal
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REGISTRY: Final = CollectorRegistry()
+
+_RESOURCE: Final = ("namespace", "name")
+_SUBSCRIBER: Final = ("namespace", "name", "subscriber")
+
+RECEIVED: Final = Counter(
+    "ofevents_source_received",
+    "Events an adapter handed to its EventSource.",
+    (*_RESOURCE, "event"),
+    registry=REGISTRY,
+)
+PUBLISHED: Final = Counter(
+    "ofevents_source_published",
+    "Events the bus has stored for an EventSource.",
+    (*_RESOURCE, "event"),
+    registry=REGISTRY,
+)
+FILTERED: Final = Counter(
+    "ofevents_filtered",
+    "Events that went no further, by step (source, input, condition) and reason.",
+    (*_RESOURCE, "step", "reason"),
+    registry=REGISTRY,
+)
+CONSUMED: Final = Counter(
+    "ofevents_trigger_received",
+    "Events a Trigger took from the bus, redeliveries included.",
+    _RESOURCE,
+    registry=REGISTRY,
+)
+WAITING: Final = Counter(
+    "ofevents_trigger_waiting",
+    "Events put aside for a condition over several inputs that is not met yet.",
+    _SUBSCRIBER,
+    registry=REGISTRY,
+)
+DELIVERED: Final = Counter(
+    "ofevents_delivered",
+    "Deliveries that a subscriber accepted.",
+    _SUBSCRIBER,
+    registry=REGISTRY,
+)
+RETRIED: Final = Counter(
+    "ofevents_retried",
+    "Calls to a subscriber that failed and will be made again, by reason.",
+    (*_SUBSCRIBER, "reason"),
+    registry=REGISTRY,
+)
+INBOXED: Final = Counter(
+    "ofevents_inboxed",
+    "Deliveries moved to a subscriber's inbox, by reason.",
+    (*_SUBSCRIBER, "reason"),
+    registry=REGISTRY,
+)
+DEAD_LETTERED: Final = Counter(
+    "ofevents_dead_lettered",
+    "Deliveries (or events at a source) stored as dead letters, by reason.",
+    (*_SUBSCRIBER, "reason"),
+    registry=REGISTRY,
+)
+LAG: Final = Gauge(
+    "ofevents_lag",
+    "Messages a consumer group has not yet been handed, by group.",
+    (*_RESOURCE, "group"),
+    registry=REGISTRY,
+)
+IN_FLIGHT: Final = Gauge(
+    "ofevents_in_flight",
+    "Messages in hand and not yet settled.",
+    _RESOURCE,
+    registry=REGISTRY,
+)
+EVENT_AGE: Final = Histogram(
+    "ofevents_event_age_seconds",
+    "From the bus's storing of an event to its delivery.",
+    _SUBSCRIBER,
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600),
+    registry=REGISTRY,
+)
+CALL_TIME: Final = Histogram(
+    "ofevents_call_seconds",
+    "One call to a subscriber, by outcome (ok, retry, rejected).",
+    (*_SUBSCRIBER, "outcome"),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+    registry=REGISTRY,
+)
+RECONNECTS: Final = Counter(
+    "ofevents_reconnects",
+    "Times a connection was lost and is being made again, by what (bus, source).",
+    (*_RESOURCE, "what"),
+    registry=REGISTRY,
+)
+PROGRESS: Final = Gauge(
+    "ofevents_last_progress_timestamp_seconds",
+    "When a step of a worker's loops last ended (Unix seconds).",
+    (*_RESOURCE, "worker"),
+    registry=REGISTRY,
+)
+EXPIRED: Final = Counter(
+    "ofevents_bus_expired",
+    "Messages that reached maxAge before a consumer group read them, by group.",
+    ("group",),
+    registry=REGISTRY,
+)
+
+LogEvent = Literal[
+    "started",  # a source, trigger or server is live; `address` says where
+    "stopped",  # it ended as asked; `in_flight` says what was unfinished
+    "waiting",  # an outside server cannot be reached yet; `reason` says why
+    "reconnecting",  # a connection was lost; `delay` is the backoff in seconds
+    "published",  # an event is stored on the bus (debug)
+    "filtered",  # an event went no further; `reason` says which expression (debug)
+    "matched",  # a condition fired (debug)
+    "delivered",  # a subscriber accepted a delivery
+    "retrying",  # a call failed and will be made again
+    "inboxed",  # a delivery waits in the subscriber's inbox
+    "dead-lettered",  # a delivery or an event is stored as a dead letter
+    "refused",  # a request or an event was refused at the door; `reason` says why
+    "stalled",  # no progress although there is work; `reason` says on what
+    "reloaded",  # `--watch` applied a changed file
+    "kept",  # `--watch` kept the last good state; `reason` lists the problems
+    "purged",  # settled events were removed to make room
+    "expired",  # messages reached maxAge unread
+]
+"""Every log-event name; the key `event` of a log line."""
+
+
+def configure_logging(level: str = "info", *, json: bool = False) -> None:
+    """Send structured logs to stderr: JSON for programs, key=value for people.
+
+    `level` is the resource's logLevel: debug, info, warning or error.
+    """
+    numeric = getattr(logging, level.upper(), logging.INFO)
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(numeric),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+class Log:
+    """A logger bound to a resource; its methods take only known event names."""
+
+    __slots__ = ("_logger",)
+
+    def __init__(self, **bound: str) -> None:
+        self._logger = structlog.get_logger().bind(**bound)
+
+    def debug(self, event: LogEvent, **fields: object) -> None:
+        self._logger.debug(event, **fields)
+
+    def info(self, event: LogEvent, **fields: object) -> None:
+        self._logger.info(event, **fields)
+
+    def warning(self, event: LogEvent, **fields: object) -> None:
+        self._logger.warning(event, **fields)
+
+    def error(self, event: LogEvent, **fields: object) -> None:
+        self._logger.error(event, **fields)
+
+
+def exposition() -> bytes:
+    """All metrics in the Prometheus text format, for `/metrics`."""
+    return generate_latest(REGISTRY)

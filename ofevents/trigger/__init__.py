@@ -1,0 +1,1 @@
+"""Step 3 and 4: reads the bus, decides with CEL, owes each subscriber a delivery."""

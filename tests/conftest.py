@@ -1,0 +1,52 @@
+"""What every test shares: the option that turns missing servers into failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers import ServerMissing
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-servers",
+        action="store_true",
+        help="a server that cannot be had is a failure, not a skip (CI)",
+    )
+
+
+def _missing(error: BaseException | None) -> ServerMissing | None:
+    """The ServerMissing inside an exception group, or itself."""
+    if isinstance(error, ServerMissing):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            if found := _missing(inner):
+                return found
+    return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """A test that meets ServerMissing is skipped, or failed with --require-servers."""
+    try:
+        return (yield)
+    except BaseException as error:
+        missing = _missing(error)
+        if missing is None or pyfuncitem.config.getoption("--require-servers"):
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: object, request: pytest.FixtureRequest) -> Iterator[object]:
+    """As above, for a fixture that starts a server."""
+    try:
+        return (yield)
+    except BaseException as error:
+        missing = _missing(error)
+        if missing is None or request.config.getoption("--require-servers"):
+            raise
+        pytest.skip(str(missing))

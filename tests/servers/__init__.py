@@ -1,0 +1,65 @@
+"""Real servers for the tests: one async context manager per process.
+
+Each takes a free port, waits until it answers, shows its log when it fails,
+and is killed at the end. A binary that is not there raises `ServerMissing`,
+which `tests/conftest.py` turns into a skip that says how to get it, or with
+`--require-servers` into a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+
+class ServerMissing(Exception):
+    """The server cannot be had here; the text says how to get it."""
+
+
+class ServerFailed(Exception):
+    """The server did not come up; the text ends with the tail of its log."""
+
+
+def cache_dir() -> Path:
+    """Where fetched and built servers are kept, outside the tree."""
+    root = os.environ.get("OFEVENTS_SERVERS")
+    path = Path(root) if root else Path.home() / ".cache" / "ofevents" / "servers"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def until(
+    condition: Callable[[], Awaitable[bool] | bool], *, seconds: float, what: str
+) -> None:
+    """Poll a condition until it holds; TimeoutError names what did not come."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        result = condition()
+        if isinstance(result, bool) and result:
+            return
+        if not isinstance(result, bool) and await result:
+            return
+        if asyncio.get_running_loop().time() > deadline:
+            raise TimeoutError(f"not within {seconds} s: {what}")
+        await asyncio.sleep(0.01)
+
+
+async def listening(port: int) -> bool:
+    """Whether something accepts connections on that port."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
