@@ -13,6 +13,7 @@ raises `Disconnected` and is run again after a backoff.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -165,12 +166,15 @@ class SourceFeatures:
         stable_ids: a redelivery carries the same CloudEvent id.
         ordered: events come in the origin's order per partition key.
         scales: several workers of one entry share the work.
+        replies: somebody outside waits for the answer: without a bus, emit is one
+            attempt and its Reply is passed through (promise 11).
     """
 
     guarantee: Literal["at-least-once", "at-most-once"]
     stable_ids: bool
     ordered: bool
     scales: bool
+    replies: bool = False
 
 
 class Emit(Protocol):
@@ -364,9 +368,12 @@ class Bus(Protocol):
         *,
         in_flight: int,
         started: Callable[[], None],
+        stop: asyncio.Event | None = None,
     ) -> None:
         """Hand messages to `handler` until cancelled; survives reconnects.
 
+        Once `stop` is set it hands out no more, and returns when everything in hand
+        is settled; cancelled, it cancels the handlers and gives back what is not.
         At most `in_flight` messages are unsettled at once. While one is open, the
         driver keeps the bus from handing it to another consumer. The consumer must
         exist (`ensure`).
