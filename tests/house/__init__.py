@@ -1,0 +1,1 @@
+"""House rules as tests: sizes, names, generated text, registries."""

@@ -1,0 +1,35 @@
+"""What is registered can be loaded, and every adapter module is registered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ofevents import registry
+from ofevents.errors import ConfigError
+
+ADAPTERS = Path(__file__).parents[2] / "adapters" / "ofevents_adapters"
+
+
+def test_every_adapter_module_is_a_registered_source() -> None:
+    modules = {p.stem for p in ADAPTERS.glob("*.py") if p.stem != "__init__"}
+    registered = set(registry.names("ofevents.sources"))
+    # A technology may need a second module: `kafka_offsets` belongs to `kafka`.
+    assert {m.split("_")[0] for m in modules} == registered
+
+
+@pytest.mark.parametrize("name", registry.names("ofevents.sources"))
+def test_every_source_states_its_features(name: str) -> None:
+    source = registry.load("ofevents.sources", name)
+    assert source.features.guarantee in ("at-least-once", "at-most-once")
+
+
+@pytest.mark.parametrize("name", registry.names("ofevents.buses"))
+def test_every_bus_states_its_features(name: str) -> None:
+    assert registry.load("ofevents.buses", name).features.groups
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean kafka"):
+        registry.load("ofevents.sources", "kafak")
