@@ -21,6 +21,8 @@ REQUIRED: Final = ("id", "source", "type", "specversion")
 OPTIONAL: Final = ("subject", "time", "datacontenttype", "dataschema")
 _NAME: Final = re.compile(r"[a-z0-9]{1,64}\Z")
 RESERVED: Final = frozenset({"data", "data_base64"})
+_MIN: Final = -(2**63)
+_MAX: Final = 2**64 - 1
 
 
 def parse_time(text: str) -> datetime:
@@ -63,22 +65,45 @@ def check_attributes(attributes: Mapping[str, Any]) -> None:
             what = "is missing" if value is None else f"must be a non-empty string, not {value!r}"
             raise BadEvent(f"not a CloudEvent: attribute {name} {what}")
     for name, value in attributes.items():
-        if not _NAME.match(name) or name in RESERVED:
+        if _NAME.match(name) is None or name in RESERVED:
             raise BadEvent(
                 f"not a CloudEvent: attribute name {name[:40]!r} must be lower-case letters "
                 "and digits only"
             )
-        if not isinstance(value, str | int):
-            raise BadEvent(
-                f"not a CloudEvent: attribute {name} must be a string, an integer or a "
-                f"boolean, not {type(value).__name__}"
-            )
+        if value.__class__ is not str:
+            _check_number(name, value)
+        elif not value.isascii():
+            _check_text(name, value)
     for name in OPTIONAL:
         value = attributes.get(name)
         if value is not None and (not isinstance(value, str) or not value):
             raise BadEvent(f"not a CloudEvent: attribute {name} must be a non-empty string")
     if "time" in attributes:
         parse_time(attributes["time"])
+    media = attributes.get("datacontenttype")
+    if media is not None and not (media.isascii() and media.isprintable()):
+        # It becomes an HTTP header as it is.
+        raise BadEvent("not a CloudEvent: attribute datacontenttype must be printable ASCII")
+
+
+def _check_number(name: str, value: object) -> None:
+    if not isinstance(value, int):
+        raise BadEvent(
+            f"not a CloudEvent: attribute {name} must be a string, an integer or a "
+            f"boolean, not {type(value).__name__}"
+        )
+    if not _MIN <= value <= _MAX:
+        raise BadEvent(f"not a CloudEvent: attribute {name} is an integer over 64 bits")
+
+
+def _check_text(name: str, value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise BadEvent(
+            f"not a CloudEvent: attribute {name} holds half a surrogate pair at "
+            f"character {error.start}, which no UTF-8 can carry"
+        ) from error
 
 
 def digest(*parts: str) -> str:

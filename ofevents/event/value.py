@@ -3,8 +3,8 @@
 Everything between an adapter and a subscriber passes this one value. Its
 attributes and its data bytes are kept exactly as they came (promise 3); data
 is decoded only when somebody looks at it, so a filter on attributes never
-pays for the payload. The HTTP forms are in `http.py`, the rules
-in `rules.py`; drivers of the bus use `encode` and `decode`.
+pays for the payload. The HTTP forms are in `http.py`, the rules in `rules.py`,
+what expressions see in `view.py`; drivers of the bus use `encode` and `decode`.
 
 The wire form on the bus is the CloudEvents JSON format with `data` written
 last and verbatim. The writer tells the reader where the data starts (an offset
@@ -20,60 +20,19 @@ time for a 300-byte event).
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final, Self
 
 import orjson
 
 from ofevents.errors import BadEvent, EvaluationError
-from ofevents.event.rules import RESERVED, Scalar, check_attributes, is_json, parse_time
+from ofevents.event.rules import RESERVED, Scalar, check_attributes, is_json
+from ofevents.event.verbatim import data_of
+from ofevents.event.view import EventView
 
 _MISSING: Final = object()
-
-
-class EventView(dict[str, Any]):
-    """What an expression sees as `event`: the attributes, `data` and `time`.
-
-    `data` and `time` are decoded when they are first read. Reading data that
-    does not parse raises EvaluationError, as any failed expression does.
-    """
-
-    __slots__ = ("_event",)
-
-    def __init__(self, event: Event) -> None:
-        super().__init__(event.attributes)
-        self._event = event
-        self.pop("time", None)
-
-    def __missing__(self, key: str) -> Any:
-        value: Any
-        if key == "data" and self._event.data is not None:
-            value = self._event.value
-        elif key == "time" and "time" in self._event.attributes:
-            value = self._time()
-        else:
-            raise KeyError(key)
-        self[key] = value
-        return value
-
-    def _time(self) -> datetime:
-        try:
-            return parse_time(str(self._event.attributes["time"]))
-        except BadEvent as error:
-            raise EvaluationError(str(error)) from error
-
-    def __contains__(self, key: object) -> bool:
-        if super().__contains__(key):
-            return True
-        if key == "data":
-            return self._event.data is not None
-        return key == "time" and "time" in self._event.attributes
-
-    def get(self, key: str, default: Any = None) -> Any:
-        # dict.get would not ask __missing__.
-        return self[key] if key in self else default  # noqa: SIM401
+_NESTED: Final = 1000
+"""Fewer brackets than that are never too deep for a reader (orjson's limit is 1024)."""
 
 
 class Event:
@@ -242,11 +201,13 @@ class Event:
         return b'%b,"data_base64":"%b"}' % (head[:-1], base64.b64encode(self.data)), 0
 
     def _is_valid_json(self) -> bool:
+        """Whether the data may stand inside a JSON text as it is."""
+        assert self.data is not None
         try:
             self.value  # noqa: B018 - decoding is the check, and it is kept
         except EvaluationError:
             return False
-        return True
+        return self.data.count(b"[") + self.data.count(b"{") < _NESTED or _fits(self.data)
 
     def to_json(self) -> bytes:
         """The CloudEvents JSON format."""
@@ -270,11 +231,11 @@ class Event:
             parsed = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise BadEvent(f"not a CloudEvent: the body is not JSON ({error})") from error
-        return cls.from_dict(parsed)
+        return cls.from_dict(parsed, body.encode() if isinstance(body, str) else body)
 
     @classmethod
-    def from_dict(cls, parsed: Any) -> Event:
-        """Read one event from a decoded JSON object.
+    def from_dict(cls, parsed: Any, text: bytes | None = None) -> Event:
+        """Read one event from a decoded JSON object; its data verbatim from its `text`.
 
         Raises:
             BadEvent: as `from_json`.
@@ -283,20 +244,28 @@ class Event:
             raise BadEvent(f"not a CloudEvent: expected a JSON object, got {type(parsed).__name__}")
         attributes = {k: v for k, v in parsed.items() if k not in RESERVED and v is not None}
         check_attributes(attributes)
-        return cls(attributes, _data_of(parsed, attributes.get("datacontenttype")))
+        return cls(attributes, data_of(parsed, attributes.get("datacontenttype"), text))
 
 
-def _data_of(parsed: dict[str, Any], content_type: Any) -> bytes | None:
-    if parsed.get("data_base64") is not None:
-        if parsed.get("data") is not None:
-            raise BadEvent("not a CloudEvent: it has both data and data_base64")
-        try:
-            return base64.b64decode(parsed["data_base64"], validate=True)
-        except (binascii.Error, ValueError, TypeError) as error:
-            raise BadEvent(f"not a CloudEvent: data_base64 is no base64 ({error})") from error
-    if "data" not in parsed:
-        return None
-    value = parsed["data"]
-    if isinstance(value, str) and not is_json(content_type):
-        return value.encode()
-    return orjson.dumps(value)
+class BrokenEvent(Event):
+    """A record that claims to be a CloudEvent and is none, as an adapter emits it.
+
+    Its EventSource dead-letters it: the raw bytes as data under attributes that the
+    adapter made from the origin, and `error` as the reason. So a poison record is
+    kept and the records behind it go on.
+    """
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BadEvent, attributes: Mapping[str, Scalar], raw: bytes) -> None:
+        super().__init__(attributes, raw)
+        self.error = error
+
+
+def _fits(data: bytes) -> bool:
+    """Whether JSON data can still be read where it stands some levels deeper."""
+    try:
+        orjson.loads(b"%b%b%b" % (b"[" * 16, data, b"]" * 16))
+    except orjson.JSONDecodeError:
+        return False
+    return True
