@@ -132,24 +132,8 @@ class ScaleOption(Model):
     )
 
 
-class OwnerFields(Model):
-    """Metadata that the API server writes; accepted, so that its output can be read back."""
-
-    uid: str | None = None
-    resource_version: str | None = None
-    generation: int | None = None
-    creation_timestamp: str | None = None
-    deletion_timestamp: str | None = None
-    deletion_grace_period_seconds: int | None = None
-    generate_name: str | None = None
-    self_link: str | None = None
-    finalizers: list[str] | None = None
-    owner_references: list[dict[str, Any]] | None = None
-    managed_fields: list[dict[str, Any]] | None = None
-
-
-class Metadata(OwnerFields):
-    """Kubernetes' object metadata."""
+class Metadata(Model):
+    """Kubernetes' object metadata; what the API server adds is accepted, to read it back."""
 
     name: str = Field(
         max_length=253,
@@ -164,6 +148,17 @@ class Metadata(OwnerFields):
     )
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
+    uid: str | None = None
+    resource_version: str | None = None
+    generation: int | None = None
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    deletion_grace_period_seconds: int | None = None
+    generate_name: str | None = None
+    self_link: str | None = None
+    finalizers: list[str] | None = None
+    owner_references: list[dict[str, Any]] | None = None
+    managed_fields: list[dict[str, Any]] | None = None
 
 
 class Condition(Model):
@@ -179,6 +174,10 @@ class Condition(Model):
     observed_generation: int | None = Field(
         None, description="The generation of the resource that it speaks of."
     )
+
+
+Written = dict[str, Any]
+"""A status in a document: the controller's to write, so nothing in it is refused."""
 
 
 class Status(Model):

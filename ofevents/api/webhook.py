@@ -13,7 +13,6 @@ from pydantic import Field, model_validator
 from ofevents.api.meta import SECRET_HINT, Basic, Model, SecretText
 from ofevents.api.scalars import ByteSize, Duration, Port
 
-
 Method = Literal["POST", "PUT", "PATCH", "GET", "DELETE"]
 
 

@@ -1,0 +1,158 @@
+"""The specs of message brokers as sources: `mqtt`, `redis`, `nats`, `rabbitmq`.
+
+Each is what its adapter is given; the entry in an EventSource has the fields of
+every source beside it (`eventsource.py`). Names are OpenFunction's where it has one.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from ofevents.api.meta import SECRET_HINT, Model, SecretText, Tls
+from ofevents.api.scalars import Duration
+
+_IGNORED = "OpenFunction's; accepted and not needed here."
+
+
+class MqttSpec(Model):
+    """Subscribes to MQTT topics; a message is acknowledged when the event is stored."""
+
+    url: SecretText = Field(
+        repr=False,
+        description="Address of the broker such as tcp://user:password@mosquitto:1883, mqtts:// "
+        f"for TLS. {SECRET_HINT}",
+    )
+    topic: str = Field(description="Topic filter; `+` and `#` are wildcards.")
+    consumer_id: str | None = Field(
+        None,
+        alias="consumerID",
+        description="MQTT client id. Default: made from namespace, EventSource and event.",
+    )
+    qos: int = Field(1, ge=0, le=2, description="Quality of service; 0 may lose events.")
+    retain: bool = Field(
+        False, description="Also take the message that the broker retained before we came."
+    )
+    clean_session: bool = Field(
+        False, description="Forget the session when disconnected; events in between are lost."
+    )
+    protocol: Literal["3.1.1", "5"] = Field("3.1.1", description="Version of MQTT.")
+    username: SecretText | None = Field(
+        None, description=f"User, when not in the url. {SECRET_HINT}"
+    )
+    password: SecretText | None = Field(
+        None, repr=False, description=f"Password, when not in the url. {SECRET_HINT}"
+    )
+    ca_cert: SecretText | None = Field(
+        None, repr=False, description=f"CA certificates, PEM. {SECRET_HINT}"
+    )
+    client_cert: SecretText | None = Field(
+        None, repr=False, description=f"Client certificate, PEM. {SECRET_HINT}"
+    )
+    client_key: SecretText | None = Field(
+        None, repr=False, description=f"Key of the client certificate, PEM. {SECRET_HINT}"
+    )
+    insecure_skip_verify: bool = Field(
+        False, description="Accept any server certificate. For tests only."
+    )
+
+
+class RedisSpec(Model):
+    """Reads a Redis stream as a consumer group, or a pub/sub channel (at most once)."""
+
+    redis_host: str = Field(description="Address host:port; several for Sentinel, with commas.")
+    redis_username: SecretText | None = Field(None, description=f"ACL user. {SECRET_HINT}")
+    redis_password: SecretText | None = Field(
+        None, repr=False, description=f"Password. {SECRET_HINT}"
+    )
+    stream: str | None = Field(None, description="Stream to read. Default: the event's name.")
+    channel: str | None = Field(
+        None, description="Pub/sub channel to read instead of a stream; it may lose events."
+    )
+    consumer_group: str | None = Field(
+        None, description="Group. Default: made from namespace, EventSource and event."
+    )
+    initial_id: str = Field(
+        "0", description="Where a new group begins: 0 for all entries, $ for new ones."
+    )
+    enable_tls: bool = Field(False, alias="enableTLS", description="Connect with TLS.")
+    tls: Tls | None = Field(None, description="Certificates for TLS.")
+    failover: bool = Field(False, description="redisHost names Sentinels.")
+    sentinel_master_name: str | None = Field(None, description="Master's name in Sentinel.")
+    redis_type: str | None = Field(None, description="`node` or `cluster`.")
+    redis_db: int = Field(0, ge=0, alias="redisDB", description="Number of the database.")
+    redeliver_interval: str | None = Field(
+        None, description="How often entries of dead workers are looked for, such as 60s."
+    )
+    processing_timeout: str | None = Field(
+        None, description="After how long an entry of another worker is taken over, such as 15s."
+    )
+    redis_max_retries: int | None = Field(None, description=_IGNORED)
+    redis_min_retry_interval: str | None = Field(None, description=_IGNORED)
+    redis_max_retry_interval: str | None = Field(None, description=_IGNORED)
+    dial_timeout: str | None = Field(None, description="Longest time to connect, such as 5s.")
+    read_timeout: str | None = Field(None, description="Longest wait for an answer, such as 3s.")
+    write_timeout: str | None = Field(None, description=_IGNORED)
+    pool_size: int | None = Field(None, description=_IGNORED)
+    pool_timeout: str | None = Field(None, description=_IGNORED)
+    max_conn_age: str | None = Field(None, description=_IGNORED)
+    min_idle_conns: int | None = Field(None, description=_IGNORED)
+    idle_check_frequency: str | None = Field(None, description=_IGNORED)
+    idle_timeout: str | None = Field(None, description=_IGNORED)
+
+
+class NatsCredentials(Model):
+    """How to log in to a NATS server; one form."""
+
+    username: SecretText | None = Field(None, description=f"User. {SECRET_HINT}")
+    password: SecretText | None = Field(None, repr=False, description=f"Password. {SECRET_HINT}")
+    token: SecretText | None = Field(None, repr=False, description=f"Token. {SECRET_HINT}")
+    nkey: SecretText | None = Field(
+        None, repr=False, description=f"Seed of an NKey, beginning with SU. {SECRET_HINT}"
+    )
+    creds: SecretText | None = Field(
+        None, repr=False, description=f"Contents of a .creds file. {SECRET_HINT}"
+    )
+
+
+class NatsStream(Model):
+    """Read through JetStream: a durable position, at least once."""
+
+    stream: str = Field(description="Name of the stream.")
+    durable: str | None = Field(
+        None, description="Durable consumer. Default: made from namespace, EventSource and event."
+    )
+    start: Literal["all", "new"] = Field("all", description="Where a new consumer begins.")
+    ack_wait: Duration = Field(30.0, description="After how long an open message comes again.")
+
+
+class NatsSpec(Model):
+    """Reads NATS subjects: core NATS (at most once), or a JetStream stream."""
+
+    url: str = Field(description="Addresses such as nats://nats:4222, separated by commas.")
+    subject: str = Field(description="Subject; `*` and `>` are wildcards.")
+    queue: str | None = Field(
+        None, description="Queue group. Default: made from namespace, EventSource and event."
+    )
+    jetstream: NatsStream | None = Field(None, description="Read through JetStream.")
+    credentials: NatsCredentials | None = Field(None, description="How to log in.")
+    tls: Tls | None = Field(None, description="Connect with TLS.")
+
+
+class RabbitmqSpec(Model):
+    """Consumes a RabbitMQ queue; a message is acknowledged when the event is stored."""
+
+    url: SecretText = Field(
+        repr=False,
+        description=f"Address such as amqp://user:password@rabbitmq:5672/vhost. {SECRET_HINT}",
+    )
+    queue: str = Field("", description="Queue. Default: the event's name.")
+    exchange: str | None = Field(None, description="Exchange that the queue is bound to.")
+    exchange_type: Literal["direct", "fanout", "topic", "headers"] = Field(
+        "topic", description="Type of the exchange, when it must be declared."
+    )
+    routing_key: str = Field("#", description="Routing key of the binding.")
+    declare: bool = Field(True, description="Declare queue, exchange and binding (durable).")
+    prefetch: int = Field(100, ge=1, le=65535, description="Messages in hand at most.")
+    tls: Tls | None = Field(None, description="Certificates for an amqps:// address.")
