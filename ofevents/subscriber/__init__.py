@@ -1,1 +1,40 @@
-"""Step 5, the way out: functions over HTTP and topics, wrapped by policies."""
+"""Step 5, the way out: functions over HTTP and topics, wrapped by policies.
+
+The trigger and the source call `pipeline` (or `open_subscriber` for one bare
+attempt) and `DeadLetters`; everything else is how these are made.
+"""
+
+from ofevents.subscriber.answer import Answers
+from ofevents.subscriber.deadletter import DeadLetter, DeadLetters
+from ofevents.subscriber.http import HttpSubscriber, open_http
+from ofevents.subscriber.limit import Limit
+from ofevents.subscriber.measure import Measure
+from ofevents.subscriber.outcome import Exhausted, GivenUp, Postponed, TimedOut
+from ofevents.subscriber.pipeline import compose, open_subscriber, pipeline
+from ofevents.subscriber.reply import ReplyTo
+from ofevents.subscriber.retry import Backoff, Observer, Retry
+from ofevents.subscriber.timeout import Timeout
+from ofevents.subscriber.topic import TopicSubscriber
+
+__all__ = [
+    "Answers",
+    "Backoff",
+    "DeadLetter",
+    "DeadLetters",
+    "Exhausted",
+    "GivenUp",
+    "HttpSubscriber",
+    "Limit",
+    "Measure",
+    "Observer",
+    "Postponed",
+    "ReplyTo",
+    "Retry",
+    "TimedOut",
+    "Timeout",
+    "TopicSubscriber",
+    "compose",
+    "open_http",
+    "open_subscriber",
+    "pipeline",
+]

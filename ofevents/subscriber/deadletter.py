@@ -1,0 +1,273 @@
+"""Dead letters: what cannot be delivered is kept, with why, where and how often.
+
+`DeadLetter` is the outermost wrapper of a subscriber; the trigger and the source
+also call `DeadLetters.store` themselves, for what fails before any call (an
+expression, a poisoned message). Nothing is dropped here: where no place takes the
+letter, TemporaryError is raised and the event stays unsettled.
+
+The original event is never changed. To a sink and a topic it goes as it came, the
+reason in headers beside it; to the owner's own dead letters the whole Delivery
+goes, so that a redrive knows the subscriber, the payload and the attempts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Final, Self
+
+from ofevents.api.resolved import HttpTarget, TopicTarget
+from ofevents.clock import Clock
+from ofevents.errors import OfeventsError, PermanentError, TemporaryError, TooLarge
+from ofevents.event import Event, digest, to_http
+from ofevents.ports import Bus, Delivery, Message, Reply, Subscriber
+from ofevents.subscriber.http import HttpSubscriber, open_http
+from ofevents.subscriber.measure import labels
+from ofevents.subscriber.outcome import GivenUp
+from ofevents.subscriber.topic import writer
+from ofevents.telemetry import DEAD_LETTERED, Log
+
+_STORED: Final = Reply(202)
+_SINK_TIMEOUT: Final = 10.0
+_SINK_CONNECTIONS: Final = 8
+_LONGEST: Final = 500
+"""Characters of a header's value."""
+
+
+class DeadLetter:
+    """Stores what the inner subscriber gives up on; a stored dead letter is settled."""
+
+    def __init__(self, inner: Subscriber, dead_letters: DeadLetters) -> None:
+        self._inner = inner
+        self._dead_letters = dead_letters
+
+    async def deliver(self, delivery: Delivery) -> Reply:
+        """The inner reply, or 202 once the dead letter is stored.
+
+        Raises:
+            TemporaryError: the inner one's, or no place takes the dead letter.
+        """
+        try:
+            return await self._inner.deliver(delivery)
+        except GivenUp as error:
+            delivery, attempts = error.delivery, error.delivery.attempt
+            cause: OfeventsError = error
+        except PermanentError as error:
+            attempts, cause = delivery.attempt + 1, error
+        await self._dead_letters.store(delivery, cause, attempts=attempts, where="delivery")
+        return _STORED
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a dead letter says besides the event."""
+
+    reason: str
+    detail: str
+    where: str
+    attempts: int
+    subscriber: str
+    time: str
+
+    def headers(self, prefix: str) -> dict[str, str]:
+        """Each field as a header, such as `ofe-dead-reason` for the prefix `ofe-dead-`."""
+        fields = {
+            "reason": self.reason,
+            "detail": self.detail,
+            "where": self.where,
+            "attempts": str(self.attempts),
+            "subscriber": self.subscriber,
+            "time": self.time,
+        }
+        return {prefix + name: _one_line(value) for name, value in fields.items()}
+
+
+ON_THE_BUS: Final = "ofe-dead-"
+OVER_HTTP: Final = "ofevents-dead-letter-"
+
+
+class DeadLetters:
+    """Where one owner (a Trigger's subscriber, an EventSource) keeps what failed.
+
+    Used as `async with`. In this order: `target` where there is one, then the
+    owner's own topic on the bus.
+    """
+
+    def __init__(
+        self,
+        *,
+        bus: Bus | None,
+        target: HttpTarget | TopicTarget | None,
+        dead_topic: str,
+        owner: str,
+        clock: Clock,
+    ) -> None:
+        """`owner` is `namespace/name`; `dead_topic` is unused without a bus."""
+        self._bus = bus
+        self._target = target
+        self._dead_topic = dead_topic
+        self._owner = owner
+        self._clock = clock
+        self._sink: HttpSubscriber | None = None
+        self._stack = AsyncExitStack()
+        self._log = Log(owner=owner)
+
+    async def __aenter__(self) -> Self:
+        if isinstance(self._target, HttpTarget):
+            self._sink = await self._stack.enter_async_context(
+                open_http(
+                    self._target,
+                    subscriber=self._owner,
+                    clock=self._clock,
+                    timeout=_SINK_TIMEOUT,
+                    connections=_SINK_CONNECTIONS,
+                )
+            )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    async def store(
+        self, delivery: Delivery, error: OfeventsError, *, attempts: int, where: str
+    ) -> None:
+        """Return when the dead letter is stored.
+
+        Args:
+            attempts: calls that were made for it; 0 where none was.
+            where: the step that gave up, such as `delivery`, `condition` or `filter`.
+
+        Raises:
+            TemporaryError: nothing could store it; the event must stay unsettled.
+        """
+        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        note = Note(
+            reason=error.reason,
+            detail=str(error),
+            where=where,
+            attempts=attempts,
+            subscriber=delivery.subscriber,
+            time=now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        )
+        try:
+            place = await self._place(delivery, note)
+        except TooLarge as too_large:
+            raise TemporaryError(
+                f"a dead letter of {self._owner} cannot be stored, not even without its data: "
+                f"{too_large}"
+            ) from too_large
+        DEAD_LETTERED.labels(*labels(delivery.subscriber), note.reason).inc()
+        self._log.warning(
+            "dead-lettered",
+            id=delivery.events[-1].id,
+            subscriber=delivery.subscriber,
+            reason=note.reason,
+            detail=note.detail,
+            attempts=attempts,
+            where=where,
+            place=place,
+        )
+
+    async def _place(self, delivery: Delivery, note: Note) -> str:
+        """Store it in the first place that takes it; the place for people."""
+        if isinstance(self._target, TopicTarget):
+            await self._to_topic(self._target.topic, delivery, note)
+            return self._target.topic
+        if self._sink is not None:
+            try:
+                await self._to_sink(self._sink, delivery, note)
+            except OfeventsError as error:
+                if self._bus is None:
+                    raise TemporaryError(
+                        f"the dead letters of {self._owner} cannot be stored: {error}"
+                    ) from error
+                self._log.warning("stalled", reason="DeadLetterSink", error=str(error))
+            else:
+                return self._sink.address
+        await self._to_own(delivery, note)
+        return self._dead_topic
+
+    async def _to_sink(self, sink: HttpSubscriber, delivery: Delivery, note: Note) -> None:
+        said = note.headers(OVER_HTTP)
+        for event in delivery.events:
+            headers, body = to_http(event)
+            headers.update(said)
+            headers["idempotency-key"] = digest(event.source, event.id, delivery.subscriber)
+            await sink.post(headers, body, event.id)
+
+    async def _to_topic(self, topic: str, delivery: Delivery, note: Note) -> None:
+        bus = self._need_bus()
+        said = note.headers(ON_THE_BUS)
+        for event in delivery.events:
+            message = Message(event, writer(delivery), delivery.generation, said)
+            try:
+                await bus.publish(topic, message)
+            except TooLarge as error:
+                bare = replace(message, body=_bare(event), headers=_without_data(said, error))
+                await bus.publish(topic, bare)
+
+    async def _to_own(self, delivery: Delivery, note: Note) -> None:
+        """The whole Delivery; too large a one in parts, an event each.
+
+        `ofe-dead-part: 2/5` marks a part: a redrive puts them together again.
+        """
+        bus = self._need_bus()
+        said = note.headers(ON_THE_BUS)
+        name = writer(delivery)
+        try:
+            await bus.publish(self._dead_topic, Message(delivery, name, headers=said))
+        except TooLarge as error:
+            parts = len(delivery.events)
+            if parts == 1:
+                await self._bare_to_own(delivery, said, error)
+                return
+            for number, event in enumerate(delivery.events, 1):
+                last = number == parts
+                part = replace(
+                    delivery, events=(event,), payload=delivery.payload if last else None
+                )
+                marked = {**said, ON_THE_BUS + "part": f"{number}/{parts}"}
+                try:
+                    await bus.publish(self._dead_topic, Message(part, name, headers=marked))
+                except TooLarge as again:
+                    await self._bare_to_own(part, marked, again)
+
+    async def _bare_to_own(
+        self, delivery: Delivery, said: Mapping[str, str], error: TooLarge
+    ) -> None:
+        bare = replace(delivery, events=(_bare(delivery.events[0]),), payload=None)
+        message = Message(bare, writer(delivery), headers=_without_data(said, error))
+        await self._need_bus().publish(self._dead_topic, message)
+
+    def _need_bus(self) -> Bus:
+        if self._bus is None:
+            raise TemporaryError(
+                f"{self._owner} has nowhere to store its dead letters: without an eventBus "
+                "set deadLetterSink"
+            )
+        return self._bus
+
+
+def _bare(event: Event) -> Event:
+    """The event's attributes alone."""
+    return event.replace(data=None)
+
+
+def _without_data(said: Mapping[str, str], error: TooLarge) -> dict[str, str]:
+    note = f"the data is left out, it is too large for the bus: {error}"
+    return {**said, ON_THE_BUS + "note": _one_line(note)}
+
+
+def _one_line(text: str) -> str:
+    """Text that any header may hold: printable ASCII, other characters as in `\\u20ac`."""
+    line = " ".join(text.split()).encode("ascii", "backslashreplace").decode()
+    line = "".join(char if char.isprintable() else " " for char in line)
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 4] + " ..."

@@ -1,0 +1,145 @@
+"""Puts the way out together: what the trigger and the source call.
+
+    DeadLetter( ReplyTo( Retry( Limit( Measure( HttpSubscriber | Timeout(Topic) )))))
+
+The trigger puts its inbox between Retry's `Postponed` and the bus, outside all of
+this; a source without a bus has none, gives no `hold`, and so waits.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from math import inf
+
+from ofevents.api.resolved import ResolvedDelivery, Target, TopicTarget
+from ofevents.clock import Clock
+from ofevents.errors import ConfigError
+from ofevents.ports import Bus, Subscriber
+from ofevents.subscriber.answer import Answers
+from ofevents.subscriber.deadletter import DeadLetter, DeadLetters
+from ofevents.subscriber.http import open_http
+from ofevents.subscriber.limit import Limit
+from ofevents.subscriber.measure import Measure
+from ofevents.subscriber.reply import ReplyTo
+from ofevents.subscriber.retry import Backoff, Observer, Retry
+from ofevents.subscriber.timeout import Timeout
+from ofevents.subscriber.topic import TopicSubscriber
+
+DEFAULTS = ResolvedDelivery()
+
+
+@asynccontextmanager
+async def open_subscriber(
+    target: Target,
+    *,
+    bus: Bus | None,
+    subscriber_id: str,
+    clock: Clock,
+    options: ResolvedDelivery = DEFAULTS,
+    answers: Answers = "ignore",
+) -> AsyncIterator[Subscriber]:
+    """The bare subscriber, one attempt per delivery, with the timeout of `options`.
+
+    Args:
+        bus: for a topic; None where there is none.
+        subscriber_id: `namespace/trigger/name`.
+        answers: which answers are kept; `pass` returns any status as a Reply, for a
+            caller who waits (promise 11).
+
+    Raises:
+        ConfigError: the target is wrong, or a topic and there is no bus.
+    """
+    batch = options.batch_size > 0
+    if isinstance(target, TopicTarget):
+        if bus is None:
+            raise ConfigError("a topic needs an eventBus", path="topic")
+        yield Timeout(TopicSubscriber(bus, target.topic, batch=batch), options.timeout)
+        return
+    async with open_http(
+        target,
+        subscriber=subscriber_id,
+        clock=clock,
+        format=options.format,
+        batch=batch,
+        answers=answers,
+        timeout=options.timeout,
+        connections=options.concurrency,
+    ) as subscriber:
+        yield subscriber
+
+
+def compose(
+    inner: Subscriber,
+    options: ResolvedDelivery,
+    *,
+    subscriber_id: str,
+    clock: Clock,
+    bus: Bus | None = None,
+    dead_letters: DeadLetters | None = None,
+    reply_topic: str | None = None,
+    hold: float = inf,
+    observer: Observer | None = None,
+    chance: Callable[[], float] = random.random,
+) -> Subscriber:
+    """The standard wrappers around a bare subscriber; see `pipeline` for the arguments."""
+    measured = Measure(inner, subscriber=subscriber_id, clock=clock)
+    limited = Limit(measured, concurrency=options.concurrency, rate=options.rate, clock=clock)
+    backoff = Backoff(options.retries, options.backoff, options.max_backoff, hold)
+    made: Subscriber = Retry(
+        limited, backoff, subscriber=subscriber_id, clock=clock, observer=observer, chance=chance
+    )
+    if reply_topic is not None:
+        if bus is None:
+            raise ConfigError("a reply topic needs an eventBus", path="reply")
+        made = ReplyTo(made, bus, reply_topic)
+    return made if dead_letters is None else DeadLetter(made, dead_letters)
+
+
+@asynccontextmanager
+async def pipeline(
+    target: Target,
+    options: ResolvedDelivery,
+    *,
+    bus: Bus | None,
+    dead_letters: DeadLetters | None,
+    subscriber_id: str,
+    clock: Clock,
+    reply_topic: str | None = None,
+    hold: float = inf,
+    observer: Observer | None = None,
+) -> AsyncIterator[Subscriber]:
+    """A subscriber as its resource describes it; its connections live as long as this.
+
+    `deliver` returns when the delivery is accepted or stored as a dead letter, and
+    raises `Postponed` (for the inbox) or another TemporaryError (nothing is settled).
+
+    Args:
+        dead_letters: opened by the caller; None raises PermanentErrors on.
+        reply_topic: where answers that are CloudEvents go.
+        hold: seconds that a delivery may wait here for its next attempt (`Bus.hold`).
+        observer: is told of every call, and says when the subscriber is away.
+
+    Raises:
+        ConfigError: the target is wrong.
+    """
+    async with open_subscriber(
+        target,
+        bus=bus,
+        subscriber_id=subscriber_id,
+        clock=clock,
+        options=options,
+        answers="ignore" if reply_topic is None else "events",
+    ) as inner:
+        yield compose(
+            inner,
+            options,
+            subscriber_id=subscriber_id,
+            clock=clock,
+            bus=bus,
+            dead_letters=dead_letters,
+            reply_topic=reply_topic,
+            hold=hold,
+            observer=observer,
+        )
