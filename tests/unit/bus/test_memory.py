@@ -1,0 +1,91 @@
+"""The memory bus in ways that the conformance suite does not ask of every driver."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ofevents.api.resolved import ResolvedBus
+from ofevents.bus import open_bus, topics
+from ofevents.bus.memory import MemoryBus
+from ofevents.clock import ManualClock, SystemClock
+from ofevents.errors import Disconnected
+from ofevents.event import Event
+from ofevents.ports import DONE, Consumer, Delivery, Message, Received, retry
+
+TOPIC = topics.event("default", "shop", "orders")
+INBOX = topics.inbox("default", "billing", "charge")
+
+
+def event(id: str) -> Event:
+    return Event.create(id=id, source="/shop", type="order", data=b'{"n": 1}')
+
+
+def message(id: str) -> Message:
+    return Message(event(id), "default/kafka/shop/orders")
+
+
+async def test_two_connections_of_one_name_share_a_broker() -> None:
+    spec = ResolvedBus(driver="memory", options={"name": "shared"})
+    got: asyncio.Queue[str] = asyncio.Queue()
+
+    async def handler(received: list[Received]) -> None:
+        for one in received:
+            got.put_nowait(one.body.id)  # type: ignore[union-attr]
+            one.settle(DONE)
+
+    async with open_bus(spec, clock=SystemClock()) as a, open_bus(spec, clock=SystemClock()) as b:
+        await a.ensure([TOPIC], [Consumer("g", (TOPIC,))])
+        started = asyncio.Event()
+        task = asyncio.create_task(
+            b.consume([TOPIC], "g", handler, in_flight=8, started=started.set)
+        )
+        await started.wait()
+        await a.publish(TOPIC, message("1"))
+        assert await asyncio.wait_for(got.get(), 5) == "1"
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_due_and_retry_wait_for_the_clock() -> None:
+    clock = ManualClock()
+    seen: list[tuple[str, int]] = []
+
+    async def handler(received: list[Received]) -> None:
+        for one in received:
+            assert isinstance(one.body, Delivery)
+            seen.append((one.body.event.id, one.attempt))
+            one.settle(retry(5.0) if one.attempt == 1 else DONE)
+
+    async with MemoryBus(ResolvedBus(driver="memory", name="due"), clock=clock) as bus:
+        await bus.ensure([INBOX], [Consumer(INBOX, (INBOX,))])
+        delivery = Delivery("default/billing/charge", (event("1"),), due=clock.now() + 10)
+        await bus.publish(INBOX, Message(delivery, "charge", due=delivery.due))
+        stop = asyncio.Event()
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            tasks.create_task(
+                bus.consume([INBOX], INBOX, handler, in_flight=1, started=lambda: None, stop=stop)
+            )
+            await clock.advance(9.9)
+            assert seen == []
+            report = await bus.inspect()
+            assert (report.topics[0].messages, report.consumers[0].pending) == (1, 1)
+            await clock.advance(0.2)
+            assert seen == [("1", 1)]
+            await clock.advance(4.8)
+            assert seen == [("1", 1)]
+            await clock.advance(0.2)
+            assert seen == [("1", 1), ("1", 2)]
+            stop.set()
+        assert (await bus.inspect()).topics[0].messages == 0, "settled leaves an inbox"
+
+
+async def test_fail_and_heal_act_as_a_lost_connection() -> None:
+    async with MemoryBus(ResolvedBus(driver="memory", name="down"), clock=SystemClock()) as bus:
+        bus.broker.fail("the cable is out")
+        assert bus.connection == "the cable is out"
+        with pytest.raises(Disconnected, match="cable"):
+            await bus.publish(TOPIC, message("1"))
+        bus.broker.heal()
+        await bus.publish(TOPIC, message("1"))
