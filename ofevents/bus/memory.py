@@ -259,6 +259,10 @@ class _Received(Open):
     def settled(self) -> bool:
         return self._settled
 
+    @property
+    def raw(self) -> bytes:
+        return self._record.body
+
     @cached_property
     def body(self) -> Event | Delivery:
         return codec.decode(self._record.headers, self._record.body)

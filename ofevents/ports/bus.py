@@ -39,6 +39,11 @@ class Received(Protocol):
     def size(self) -> int: ...
 
     @property
+    def raw(self) -> bytes:
+        """The body as the bus holds it: for what cannot, or must not, be decoded."""
+        ...
+
+    @property
     def body(self) -> Event | Delivery:
         """Decoded when first read.
 
