@@ -12,7 +12,7 @@ goes, so that a redrive knows the subscriber, the payload and the attempts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -204,48 +204,30 @@ class DeadLetters:
             await sink.post(headers, body, event.id)
 
     async def _to_topic(self, topic: str, delivery: Delivery, note: Note) -> None:
-        bus = self._need_bus()
         said = note.headers(ON_THE_BUS)
         for event in delivery.events:
             message = Message(event, writer(delivery), delivery.generation, said)
-            try:
-                await bus.publish(topic, message)
-            except TooLarge as error:
-                bare = replace(message, body=_bare(event), headers=_without_data(said, error))
-                await bus.publish(topic, bare)
+            await self._publish(topic, message)
 
     async def _to_own(self, delivery: Delivery, note: Note) -> None:
-        """The whole Delivery; too large a one in parts, an event each.
-
-        `ofe-dead-part: 2/5` marks a part: a redrive puts them together again.
-        """
-        bus = self._need_bus()
-        said = note.headers(ON_THE_BUS)
-        name = writer(delivery)
+        """The whole Delivery; where it is too large, each of its events on its own."""
+        whole = Message(delivery, writer(delivery), headers=note.headers(ON_THE_BUS))
+        if len(delivery.events) == 1:
+            await self._publish(self._dead_topic, whole)
+            return
         try:
-            await bus.publish(self._dead_topic, Message(delivery, name, headers=said))
-        except TooLarge as error:
-            parts = len(delivery.events)
-            if parts == 1:
-                await self._bare_to_own(delivery, said, error)
-                return
-            for number, event in enumerate(delivery.events, 1):
-                last = number == parts
-                part = replace(
-                    delivery, events=(event,), payload=delivery.payload if last else None
-                )
-                marked = {**said, ON_THE_BUS + "part": f"{number}/{parts}"}
-                try:
-                    await bus.publish(self._dead_topic, Message(part, name, headers=marked))
-                except TooLarge as again:
-                    await self._bare_to_own(part, marked, again)
+            await self._need_bus().publish(self._dead_topic, whole)
+        except TooLarge:
+            for part in _parts(delivery, whole):
+                await self._publish(self._dead_topic, part)
 
-    async def _bare_to_own(
-        self, delivery: Delivery, said: Mapping[str, str], error: TooLarge
-    ) -> None:
-        bare = replace(delivery, events=(_bare(delivery.events[0]),), payload=None)
-        message = Message(bare, writer(delivery), headers=_without_data(said, error))
-        await self._need_bus().publish(self._dead_topic, message)
+    async def _publish(self, topic: str, message: Message) -> None:
+        """Publish it; without its data where that is too large."""
+        bus = self._need_bus()
+        try:
+            await bus.publish(topic, message)
+        except TooLarge as error:
+            await bus.publish(topic, _without_data(message, error))
 
     def _need_bus(self) -> Bus:
         if self._bus is None:
@@ -256,14 +238,31 @@ class DeadLetters:
         return self._bus
 
 
-def _bare(event: Event) -> Event:
-    """The event's attributes alone."""
-    return event.replace(data=None)
+def _parts(delivery: Delivery, whole: Message) -> Iterator[Message]:
+    """A message for each event; `ofe-dead-part: 2/5` says how they belong together.
+
+    The writer has the number, too: a part is no duplicate of a letter of that event.
+    """
+    count = len(delivery.events)
+    for number, event in enumerate(delivery.events, 1):
+        payload = delivery.payload if number == count else None
+        yield replace(
+            whole,
+            body=replace(delivery, events=(event,), payload=payload),
+            writer=f"{whole.writer}#{number}",
+            headers={**whole.headers, ON_THE_BUS + "part": f"{number}/{count}"},
+        )
 
 
-def _without_data(said: Mapping[str, str], error: TooLarge) -> dict[str, str]:
-    note = f"the data is left out, it is too large for the bus: {error}"
-    return {**said, ON_THE_BUS + "note": _one_line(note)}
+def _without_data(message: Message, error: TooLarge) -> Message:
+    """The attributes alone, and a note of what is missing."""
+    body = message.body
+    if isinstance(body, Event):
+        bare: Event | Delivery = body.replace(data=None)
+    else:
+        bare = replace(body, events=tuple(e.replace(data=None) for e in body.events), payload=None)
+    note = _one_line(f"the data is left out, it is too large for the bus: {error}")
+    return replace(message, body=bare, headers={**message.headers, ON_THE_BUS + "note": note})
 
 
 def _one_line(text: str) -> str:
