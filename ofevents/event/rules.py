@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from ofevents.errors import BadEvent
@@ -40,6 +40,13 @@ def parse_time(text: str) -> datetime:
             f"attribute time: {text[:64]!r} is no RFC 3339 timestamp such as 2026-01-31T12:00:00Z"
         )
     return parsed
+
+
+def format_time(seconds: float) -> str:
+    """Unix seconds as RFC 3339 in UTC, with milliseconds only where there are any."""
+    moment = datetime.fromtimestamp(round(seconds, 3), UTC)
+    spec = "milliseconds" if moment.microsecond else "seconds"
+    return moment.isoformat(timespec=spec).removesuffix("+00:00") + "Z"
 
 
 def is_json(content_type: str | None) -> bool:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ofevents.errors import BadEvent
-from ofevents.event import check_attributes, digest, is_json, parse_time
+from ofevents.event import check_attributes, digest, format_time, is_json, parse_time
 
 GOOD = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}
 
@@ -55,3 +55,13 @@ def test_json_is_told_by_the_media_type() -> None:
 
 def test_times_keep_their_offset() -> None:
     assert parse_time("2026-01-31T12:00:00+02:00").isoformat() == "2026-01-31T12:00:00+02:00"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "1970-01-01T00:00:00Z"), (1.0005, "1970-01-01T00:00:01Z"),
+     (1769860800.1, "2026-01-31T12:00:00.100Z")],
+)  # fmt: skip
+def test_times_are_written_in_utc(seconds: float, text: str) -> None:
+    assert format_time(seconds) == text
+    assert parse_time(text).timestamp() == pytest.approx(seconds, abs=0.001)
