@@ -8,12 +8,13 @@ program where the fast form cannot be made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from ofevents.cel import ops
+from ofevents.cel import access, arithmetic, compare
+from ofevents.cel.frames import Frame, Run, absorb, loop
 from ofevents.cel.functions import FUNCTIONS, Function
-from ofevents.cel.limits import Budget, LimitExceeded
+from ofevents.cel.limits import Budget
 from ofevents.cel.moments import event_time
 from ofevents.cel.tree import (
     Bind,
@@ -34,24 +35,23 @@ from ofevents.cel.types import EVENT
 from ofevents.cel.values import NONE, Optional, plain
 from ofevents.errors import EvaluationError
 
-
-class Frame:
-    """One evaluation: what is bound, the macros' variables by slot, the budget."""
-
-    __slots__ = ("B", "bindings", "slots")
-
-    def __init__(self, bindings: Mapping[str, object], budget: Budget) -> None:
-        self.bindings = bindings
-        self.B = budget
-        self.slots: dict[int, Any] = {}
-
-
-Run = Callable[[Frame], Any]
-_BINARY = {
-    "+": ops.add, "-": ops.sub, "*": ops.mul, "/": ops.div, "%": ops.mod, "==": ops.eq,
-    "!=": ops.ne, "<": ops.lt, "<=": ops.le, ">": ops.gt, ">=": ops.ge, "in": ops.in_,
-}  # fmt: skip
-_UNARY = {"!": ops.not_, "neg": ops.neg}
+_BUDGETED: dict[str, Callable[[Budget, Any, Any], Any]] = {
+    "+": arithmetic.add,
+    "==": compare.eq,
+    "!=": compare.ne,
+    "in": compare.in_,
+}
+_BINARY: dict[str, Callable[[Any, Any], Any]] = {
+    "-": arithmetic.sub,
+    "*": arithmetic.mul,
+    "/": arithmetic.div,
+    "%": arithmetic.mod,
+    "<": compare.lt,
+    "<=": compare.le,
+    ">": compare.gt,
+    ">=": compare.ge,
+}
+_UNARY: dict[str, Callable[[Any], Any]] = {"!": arithmetic.not_, "neg": arithmetic.neg}
 
 
 def careful(node: Node) -> Run:
@@ -72,9 +72,9 @@ def careful(node: Node) -> Run:
         case Index():
             operand, key = careful(node.operand), careful(node.key)
             if is_time(node.operand, node.key) and not node.optional:
-                return lambda f: event_time(ops.index(f.B, operand(f), "time"))
-            get = ops.opt_index if node.optional else ops.index
-            return lambda f: get(f.B, operand(f), key(f))
+                return lambda f: event_time(access.index(operand(f), "time"))
+            get = access.opt_index if node.optional else access.index
+            return lambda f: get(operand(f), key(f))
         case Op():
             return _operator(node)
         case Call():
@@ -84,7 +84,8 @@ def careful(node: Node) -> Run:
         case MapLit():
             return _map(node)
         case Loop():
-            return _loop(node)
+            where = careful(node.where) if node.where is not None else None
+            return loop(node, careful(node.over), where, careful(node.body))
         case Bind():
             return _bind(node)
     raise TypeError(f"no node: {node!r}")
@@ -117,48 +118,31 @@ def _fail(message: str) -> Run:
 def _select(node: Select) -> Run:
     operand, name = careful(node.operand), node.name
     if node.test:
-        return lambda f: ops.has(plain(operand(f)), name)
+        return lambda f: access.has(plain(operand(f)), name)
     if node.optional:
-        return lambda f: ops.opt_select(plain(operand(f)), name)
+        return lambda f: access.opt_select(plain(operand(f)), name)
     if is_time(node.operand, name):
-        return lambda f: event_time(ops.select(plain(operand(f)), name))
-    return lambda f: ops.select(plain(operand(f)), name)
+        return lambda f: event_time(access.select(plain(operand(f)), name))
+    return lambda f: access.select(plain(operand(f)), name)
 
 
 def _operator(node: Op) -> Run:
     args = [careful(each) for each in node.args]
     if node.op in ("&&", "||"):
-        return _logic(args, decides=node.op == "||")
+        decides = node.op == "||"
+        return lambda f: absorb(f, args, decides=decides)
     if node.op == "?:":
         condition, yes, no = args
-        return lambda f: yes(f) if ops.boolean(condition(f)) else no(f)
+        return lambda f: yes(f) if arithmetic.boolean(condition(f)) else no(f)
     if len(args) == 1:
         unary, (only,) = _UNARY[node.op], args
-        return lambda f: unary(f.B, only(f))
-    binary, (left, right) = _BINARY[node.op], args
-    return lambda f: binary(f.B, left(f), right(f))
-
-
-def _logic(args: list[Run], *, decides: bool) -> Run:
-    """`&&` and `||`: one term that decides (false, true) absorbs the errors of all others."""
-
-    def run(f: Frame) -> bool:
-        failed: Exception | None = None
-        for arg in args:
-            try:
-                value = ops.boolean(arg(f))
-            except (LimitExceeded, RecursionError, MemoryError):
-                raise
-            except Exception as error:
-                failed = failed or error
-                continue
-            if value is decides:
-                return decides
-        if failed is not None:
-            raise failed
-        return not decides
-
-    return run
+        return lambda f: unary(only(f))
+    left, right = args
+    if node.op in _BUDGETED:
+        budgeted = _BUDGETED[node.op]
+        return lambda f: budgeted(f.B, left(f), right(f))
+    binary = _BINARY[node.op]
+    return lambda f: binary(left(f), right(f))
 
 
 def _call(node: Call) -> Run:
@@ -191,23 +175,16 @@ def _lazy_or(function: Function, value: Run, other: Run) -> Run:
 def _list(node: ListLit) -> Run:
     parts = [careful(each) for each in node.items]
     if not any(node.optional):
-        return lambda f: [part(f) for part in parts]
+        return lambda f: access.made(f.B, [part(f) for part in parts])
 
     def run(f: Frame) -> list[Any]:
         made: list[Any] = []
         for part, optional in zip(parts, node.optional, strict=True):
             value = part(f)
-            made += [value] if not optional else present(value)
+            made += [value] if not optional else access.present(value)
         return made
 
     return run
-
-
-def present(value: Any) -> list[Any]:
-    """An optional's value as a list of one, or none."""
-    if type(value) is not Optional:
-        ops.no_overload("an optional element", value)
-    return [value.value] if value.present else []
 
 
 def _map(node: MapLit) -> Run:
@@ -220,8 +197,8 @@ def _map(node: MapLit) -> Run:
         made: list[tuple[Any, Any]] = []
         for key, value, optional in entries:
             name, found = key(f), value(f)
-            made += [(name, each) for each in (present(found) if optional else [found])]
-        return ops.make_map(f.B, made)
+            made += [(name, each) for each in (access.present(found) if optional else [found])]
+        return access.make_map(f.B, made)
 
     return run
 
@@ -235,70 +212,12 @@ def _bind(node: Bind) -> Run:
 
     def opt(f: Frame) -> Any:
         found = value(f)
-        if type(found) is not Optional:
-            ops.no_overload(node.kind, found)
-        if not found.present:
+        if not access.optional(found).present:
             return NONE
         f.slots[slot] = found.value
         result = body(f)
         if node.kind == "optMap":
             return Optional(result)
-        if type(result) is not Optional:
-            ops.no_overload("optFlatMap", result)
-        return result
+        return access.optional(result)
 
     return bind if node.kind == "bind" else opt
-
-
-def _loop(node: Loop) -> Run:
-    over, body = careful(node.over), careful(node.body)
-    where = careful(node.where) if node.where is not None else None
-    slots = [name.slot for name in node.names]
-
-    def visit(f: Frame) -> Any:
-        if len(slots) == 1:
-            (slot,) = slots
-            for each in ops.items(f.B, over(f)):
-                f.slots[slot] = each
-                yield None
-        else:
-            first, second = slots
-            for key, each in ops.pairs(f.B, over(f)):
-                f.slots[first], f.slots[second] = key, each
-                yield None
-
-    def test(f: Frame) -> bool:
-        return where is None or ops.boolean(where(f))
-
-    match node.kind:
-        case "all" | "exists":
-            return _quantifier(visit, body, decides=node.kind == "exists")
-        case "existsOne":
-            return lambda f: sum([ops.boolean(body(f)) for _ in visit(f)]) == 1
-        case "map" | "filter" | "transformList":
-            return lambda f: [body(f) for _ in visit(f) if test(f)]
-        case "transformMap":
-            return lambda f: ops.make_map(
-                f.B, [(f.slots[slots[0]], body(f)) for _ in visit(f) if test(f)]
-            )
-    return lambda f: ops.merge_maps(f.B, [body(f) for _ in visit(f) if test(f)])
-
-
-def _quantifier(visit: Callable[[Frame], Any], body: Run, *, decides: bool) -> Run:
-    def run(f: Frame) -> bool:
-        failed: Exception | None = None
-        for _ in visit(f):
-            try:
-                value = ops.boolean(body(f))
-            except (LimitExceeded, RecursionError, MemoryError):
-                raise
-            except Exception as error:
-                failed = failed or error
-                continue
-            if value is decides:
-                return decides
-        if failed is not None:
-            raise failed
-        return not decides
-
-    return run

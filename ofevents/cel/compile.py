@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-from ofevents.cel import ops
-from ofevents.cel.careful import Frame, Run, careful
+from ofevents.cel import access, arithmetic
+from ofevents.cel.careful import careful
+from ofevents.cel.check import Checker
+from ofevents.cel.constants import warnings
 from ofevents.cel.environment import Environment
-from ofevents.cel.limits import Budget, Limits
+from ofevents.cel.fast import Evaluate, generate
+from ofevents.cel.frames import Frame, Run
+from ofevents.cel.limits import Budget, LimitExceeded, Limits
 from ofevents.cel.parse import parse
+from ofevents.cel.paths import read_paths
 from ofevents.cel.problems import CelError, Problem
 from ofevents.cel.resolve import Resolver
-from ofevents.cel.tree import Node
-from ofevents.cel.types import BOOL, DYN, Type
+from ofevents.cel.tree import Bind, Loop, Node, Op
+from ofevents.cel.types import BOOL, Type
 from ofevents.clock import Clock, SystemClock
 from ofevents.errors import EvaluationError
 
@@ -41,7 +45,7 @@ class Program:
     paths: frozenset[str]
     warnings: tuple[Problem, ...]
     type: Type
-    evaluate: Callable[[Mapping[str, object]], Any] = field(repr=False, compare=False)
+    evaluate: Evaluate = field(repr=False, compare=False)
 
 
 def compile(
@@ -65,25 +69,58 @@ def compile(
     """
     resolver = Resolver(text, environment)
     root = resolver.resolve(parse(text, limits), {})
-    problems = resolver.mistakes + (resolver.unknown if check else [])
+    checker = Checker(text, environment)
+    deduced = checker.check(root, result)
+    problems = list(resolver.mistakes)
+    if check:
+        problems += resolver.unknown + checker.problems
     if problems:
         raise CelError(problems)
-    run = partial(_evaluate, careful(root), result == BOOL, partial(Budget, limits, clock))
-    return Program(text, frozenset(resolver.variables), frozenset(), (), DYN, run)
+    return Program(
+        text,
+        frozenset(resolver.variables),
+        read_paths(root),
+        tuple(warnings(text, root)),
+        deduced,
+        _evaluator(root, limits, clock, condition=result == BOOL),
+    )
 
 
-def _evaluate(
-    run: Run, condition: bool, budget: Callable[[], Budget], bindings: Mapping[str, object]
-) -> Any:
-    try:
-        value = run(Frame(bindings, budget()))
-        return ops.boolean(value) if condition else value
-    except EvaluationError:
-        raise
-    except Exception as error:
-        raise EvaluationError(f"the expression failed: {type(error).__name__}: {error}") from error
+def _evaluator(root: Node, limits: Limits, clock: Clock, *, condition: bool) -> Evaluate:
+    """The fast form with the complete one behind it."""
+
+    def new_budget() -> Budget:
+        return Budget(limits, clock)
+
+    complete: list[Run] = []
+    measured = not condition and _shares(root)
+
+    def careful_form(bindings: Mapping[str, object], budget: Budget | None = None) -> Any:
+        try:
+            if not complete:
+                complete.append(careful(root))  # made when something fails for the first time
+            frame = Frame(bindings, budget.again() if budget else new_budget())
+            value = complete[0](frame)
+            if condition:
+                return arithmetic.boolean(value)
+            return access.measure(frame.B, value) if measured else value
+        except EvaluationError:
+            raise
+        except Exception as error:
+            message = f"the expression failed: {type(error).__name__}: {error}"
+            raise EvaluationError(message) from error
+
+    names = {"new_budget": new_budget, "careful": careful_form, "LimitExceeded": LimitExceeded}
+    fast = generate(root, condition=condition, measured=measured, names=names)
+    return fast or careful_form
 
 
-def syntax(text: str, limits: Limits = DEFAULT_LIMITS) -> Node:
-    """The tree of a text, for tools that only look at it. Raises CelError."""
-    return parse(text, limits)
+def _shares(root: Node) -> bool:
+    """Whether the result may hold a part more than once, and so be larger than it looks."""
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, Loop | Bind) or (isinstance(node, Op) and node.op == "+"):
+            return True
+        pending += node.children()
+    return False

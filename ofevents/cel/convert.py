@@ -6,10 +6,10 @@ import math
 import re
 from typing import Any
 
+from ofevents.cel.arithmetic import fit, fit_uint
 from ofevents.cel.limits import Budget
 from ofevents.cel.moments import parse_duration, parse_timestamp
-from ofevents.cel.ops import fit, fit_uint, no_overload
-from ofevents.cel.values import CelType, Duration, Timestamp, UInt, plain, type_name
+from ofevents.cel.values import CelType, Duration, Timestamp, UInt, no_overload, plain, type_name
 from ofevents.errors import EvaluationError
 
 _INT = re.compile(r"[+-]?[0-9]{1,30}")

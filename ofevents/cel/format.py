@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ofevents.cel.access import lookup
 from ofevents.cel.convert import double_text, fit_any, to_string
 from ofevents.cel.limits import Budget, LimitExceeded
-from ofevents.cel.ops import lookup, no_overload
 from ofevents.cel.strings import text
-from ofevents.cel.values import CelType, Duration, Timestamp, UInt, plain, type_name
+from ofevents.cel.values import CelType, Duration, Timestamp, UInt, no_overload, plain, type_name
 from ofevents.errors import EvaluationError
 
 _CLAUSE = re.compile(r"%(?:(%)|(?:\.([0-9]{1,4}))?([a-zA-Z])|)")

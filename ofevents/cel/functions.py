@@ -17,9 +17,8 @@ from ofevents.cel import convert, mathext, strings
 from ofevents.cel.format import format_text
 from ofevents.cel.limits import Budget
 from ofevents.cel.moments import DURATION_GETTERS, GETTERS, from_seconds, getter
-from ofevents.cel.ops import no_overload
 from ofevents.cel.signatures import Overload, parse_overload
-from ofevents.cel.values import NONE, Duration, Optional, Timestamp, plain
+from ofevents.cel.values import NONE, Duration, Optional, Timestamp, no_overload, plain
 from ofevents.errors import EvaluationError
 
 

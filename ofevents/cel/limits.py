@@ -7,7 +7,7 @@ something whose size depends on the event: a plain filter pays nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -58,6 +58,13 @@ class Budget:
         self._look = limits.steps - _SLICE
         self._now: float | None = None
         self.depth = limits.depth
+
+    def again(self) -> Budget:
+        """The same deadline, with the steps and bytes of the start: for the complete form."""
+        self._steps = self._limits.steps
+        self._size = self._limits.size
+        self._look = self._steps - _SLICE
+        return self
 
     def steps(self, count: int) -> None:
         """Charge that many steps; raises LimitExceeded."""
@@ -111,6 +118,3 @@ class Budget:
         if self._now is None:
             self._now = self._clock.now()
         return self._now
-
-
-BudgetMaker = Callable[[], Budget]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ofevents.cel.arithmetic import fit
 from ofevents.cel.limits import Budget
-from ofevents.cel.ops import fit, no_overload
-from ofevents.cel.values import UINT_MAX, UInt, plain
+from ofevents.cel.values import UINT_MAX, UInt, no_overload, plain
 from ofevents.errors import EvaluationError
 
 _NUMBERS = (int, UInt, float)

@@ -13,7 +13,14 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from ofevents.cel.values import TIMESTAMP_MAX, TIMESTAMP_MIN, Duration, Timestamp, plain
+from ofevents.cel.values import (
+    TIMESTAMP_MAX,
+    TIMESTAMP_MIN,
+    Duration,
+    Timestamp,
+    no_overload,
+    plain,
+)
 from ofevents.errors import EvaluationError
 
 _SECOND = 1_000_000_000
@@ -133,8 +140,6 @@ def getter(name: str) -> Callable[..., int]:
             return of_timestamp(_local(value, zone))
         if type(value) is Duration and of_duration is not None and zone is None:
             return of_duration(value.ns)
-        from ofevents.cel.ops import no_overload
-
         no_overload(name, value)
 
     return get

@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ofevents.cel.access import lookup
 from ofevents.cel.convert import fit_any
 from ofevents.cel.limits import Budget, LimitExceeded, Limits
-from ofevents.cel.ops import lookup
 from ofevents.cel.values import Duration, Optional, Timestamp, plain, type_name
 from ofevents.clock import SystemClock
 from ofevents.errors import EvaluationError

@@ -9,8 +9,7 @@ from typing import Any
 import re2
 
 from ofevents.cel.limits import Budget
-from ofevents.cel.ops import no_overload
-from ofevents.cel.values import UInt, plain
+from ofevents.cel.values import UInt, no_overload, plain
 from ofevents.errors import EvaluationError
 
 # Unicode White_Space; Python's own strip() takes the separators \x1c to \x1f too.

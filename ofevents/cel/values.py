@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import total_ordering
-from typing import Any
+from typing import Any, NoReturn
 
 from ofevents.errors import EvaluationError
 
@@ -206,3 +206,9 @@ class _AnyMap(Mapping[Any, Any]):
 
 
 _NAMES[_AnyMap] = "map"
+
+
+def no_overload(what: str, *args: object) -> NoReturn:
+    """Raise the error for operands of types that the operator or function does not take."""
+    types = ", ".join(type_name(arg) for arg in args)
+    raise EvaluationError(f"no such overload: {what} for {types}")
