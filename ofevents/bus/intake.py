@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -41,6 +42,7 @@ class Intake:
         open: messages handed out (or about to be) and not settled.
         stopping: no more are to be handed out.
         changed: set when a message was settled, and when `stopping` begins.
+        on_stop: called when `stopping` begins.
         hands: the batches whose handler call runs now, by a number of their own.
     """
 
@@ -51,6 +53,7 @@ class Intake:
         self.stopping = False
         self.hands: dict[int, list[Open]] = {}
         self._count = itertools.count()
+        self.on_stop: list[Callable[[], None]] = []
         self._handler = handler
         self._in_flight = in_flight
         self._stop = stop
@@ -78,7 +81,7 @@ class Intake:
             await self._group.__aexit__(kind, error, trace)
         except BaseExceptionGroup as errors:
             # Handlers never raise through `_call`: what is here is the driver's own.
-            raise errors.exceptions[0] from None
+            raise _first(errors) from None
         finally:
             # A call that was cancelled before it began had no chance to give back.
             for batch in self.hands.values():
@@ -110,6 +113,8 @@ class Intake:
         await stop.wait()
         self.stopping = True
         self.changed.set()
+        for wake in self.on_stop:
+            wake()
 
     async def _call(self, number: int, batch: list[Open]) -> None:
         failed: Exception | None = None
@@ -126,6 +131,12 @@ class Intake:
             for one in batch:
                 if not one.settled:
                     one.settle(_again(one, failed))
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error that is no group."""
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def give_back(batch: list[Open]) -> None:

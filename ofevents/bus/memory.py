@@ -23,7 +23,7 @@ from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import codec
 from ofevents.bus import topics as names
 from ofevents.bus.broker import Broker, Group, Record, shared
-from ofevents.bus.intake import Intake, Open
+from ofevents.bus.intake import Intake
 from ofevents.bus.memory_store import MemoryStore
 from ofevents.clock import Clock
 from ofevents.errors import ConfigError, Disconnected, TooLarge
@@ -218,7 +218,7 @@ class MemoryBus:
             self._broker.put_back(group, record, now + verdict.after, now)
 
 
-class _Received(Open):
+class _Received:
     """A record in one consumer's hands; in nobody's (`group` None) when browsed."""
 
     def __init__(

@@ -1,0 +1,357 @@
+"""The connection to NATS: kept, replaced when lost, and one inbox for all answers.
+
+The JetStream driver's other modules publish and ask through a Link. It makes
+one client after the other and never lets nats-py reconnect by itself: that
+would give up after 60 tries or at any `-ERR`, keep half-written commands of the
+lost connection, and leave whoever waits for an answer waiting. Here a lost
+connection fails everything in flight at once (promise 2), and what must go on
+(consumers, watchers) sees a new `client` and subscribes again.
+
+Acknowledgements are collected and written by one task, so that settling never
+blocks; those that a lost connection swallowed are written to the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from ofevents.bus.options import JetStreamOptions
+from ofevents.clock import Clock
+from ofevents.errors import ConfigError, Disconnected, OfeventsError
+from ofevents.telemetry import Log
+
+LEAST_VERSION: Final = (2, 12)
+_BACKOFF: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+
+
+class Waiter(Protocol):
+    """Somebody who waits for answers."""
+
+    def answer(self, msg: Msg) -> bool:
+        """Take one; True when no more are expected."""
+        ...
+
+    def lost(self, error: Disconnected) -> None:
+        """The connection is gone, or the waiter's time is up."""
+        ...
+
+
+class Link:
+    """See the module. `client` is None while not connected."""
+
+    def __init__(self, options: JetStreamOptions, clock: Clock, name: str) -> None:
+        self.options = options
+        self.client: Client | None = None
+        self.reason = "not connected yet"
+        self._servers = options.servers
+        self._tls = options.tls.context() if options.tls else None
+        self._clock = clock
+        self._name = name
+        self._log = Log(bus=name)
+        self._setup: Callable[[], Awaitable[None]] | None = None
+        self._up = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._failed: OfeventsError | None = None
+        self._closing = False
+        self._waiters: dict[str, Waiter] = {}
+        self._tokens = itertools.count()
+        self._inbox = ""
+        self._acks: list[tuple[str, bytes]] = []
+        self._ack_ready = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # -- life ---------------------------------------------------------------
+
+    async def open(self, setup: Callable[[], Awaitable[None]]) -> None:
+        """Connect, waiting as long as it takes; `setup` runs after each connect.
+
+        Raises:
+            ConfigError: the server is too old, or refuses what `setup` asks for.
+        """
+        self._setup = setup
+        self._tasks = [
+            asyncio.create_task(self._keep(), name=f"bus {self._name}: connection"),
+            asyncio.create_task(self._write_acks(), name=f"bus {self._name}: acks"),
+        ]
+        try:
+            await self.ready()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Write what is settled, then end; bounded to about two seconds."""
+        try:
+            async with asyncio.timeout(2.0):
+                await self.flush_acks()
+        except (TimeoutError, Disconnected):
+            pass  # at least once: what is not acknowledged comes again
+        self._closing = True
+        self._up.set()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.client is not None:
+            client, self.client = self.client, None
+            await client.close()
+        self._lose("the bus is closed")
+
+    async def ready(self) -> Client:
+        """The client, once connected.
+
+        Raises:
+            ConfigError: connecting showed that the declaration is wrong.
+            Disconnected: the bus is closed.
+        """
+        while True:
+            await self._up.wait()
+            if self._failed is not None:
+                raise self._failed
+            if self._closing:
+                raise Disconnected("the bus is closed")
+            if self.client is not None:
+                return self.client
+
+    async def _keep(self) -> None:
+        """Connect, wait until it is lost, connect again; forever."""
+        for attempt in itertools.count():
+            self._gone = asyncio.Event()
+            try:
+                await self._connect()
+                await self._gone.wait()
+                self._log.warning("reconnecting", reason=self.reason, delay=_BACKOFF[0])
+                await self._clock.sleep(_BACKOFF[0])
+                continue
+            except ConfigError as error:
+                self._fail(error)
+                return
+            except (OSError, nats.errors.Error, TimeoutError, Disconnected) as error:
+                if not isinstance(error, nats.errors.NoServersError):
+                    self.reason = _why(error, self._shown)
+            await self._discard()
+            delay = _BACKOFF[min(attempt, len(_BACKOFF) - 1)]
+            self._log.warning("waiting", reason=self.reason, delay=delay)
+            await self._clock.sleep(delay)
+
+    async def _connect(self) -> None:
+        client = Client()
+        gone = self._gone
+
+        async def closed() -> None:
+            if not gone.is_set():
+                self._lose(f"the connection to {self._shown} was lost")
+                gone.set()
+
+        async def error(problem: Exception) -> None:
+            self.reason = _why(problem, self._shown)
+
+        extra: dict[str, Any] = self.options.credentials.arguments()
+        if self._tls is not None:
+            extra["tls"] = self._tls
+            if self.options.tls and self.options.tls.server_name:
+                extra["tls_hostname"] = self.options.tls.server_name
+        try:
+            await client.connect(
+                self._servers,
+                name=self._name,
+                error_cb=error,
+                closed_cb=closed,
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0,
+                connect_timeout=2,
+                ping_interval=10,
+                max_outstanding_pings=2,
+                **extra,
+            )
+        except BaseException as problem:
+            await client.close()
+            if not isinstance(problem, ImportError):
+                raise
+            raise ConfigError(
+                f"this bus's credentials need a library that is not installed ({problem.name}): "
+                "pip install nkeys"
+            ) from problem
+        self.client = client
+        self._check_version(client)
+        self._inbox = client.new_inbox()
+        await client.subscribe(self._inbox + ".*", cb=self._answer)
+        assert self._setup is not None
+        await self._setup()
+        known = {*self._servers}
+        self._servers += [
+            url.geturl() for url in client.discovered_servers if url.geturl() not in known
+        ]
+        self.reason = ""
+        self._up.set()
+
+    def _check_version(self, client: Client) -> None:
+        found = client.connected_server_version
+        if (found.major, found.minor) < LEAST_VERSION:
+            raise ConfigError(
+                f"the nats-server at {self._shown} is {found!r}; ofevents needs 2.12 or newer "
+                "(messages kept back until they are due, and keys with a time to live)",
+                path="jetstream.url",
+            )
+
+    @property
+    def _shown(self) -> str:
+        """The address without what may be a secret."""
+        return ", ".join(url.rpartition("@")[2] for url in self.options.servers)
+
+    def _fail(self, error: OfeventsError) -> None:
+        self._failed = error
+        self.reason = str(error)
+        self._up.set()
+        self._lose(str(error))
+
+    async def _discard(self) -> None:
+        """Close a client that did not become usable."""
+        client, self.client = self.client, None
+        if client is not None:
+            await client.close()
+
+    def _lose(self, reason: str) -> None:
+        self.reason = reason
+        self.client = None
+        if self._failed is None and not self._closing:
+            self._up.clear()
+        waiters, self._waiters = self._waiters, {}
+        for waiter in set(waiters.values()):
+            waiter.lost(Disconnected(reason))
+
+    # -- asking -------------------------------------------------------------
+
+    async def _answer(self, msg: Msg) -> None:
+        token = msg.subject[len(self._inbox) + 1 :]
+        waiter = self._waiters.get(token)
+        if waiter is not None and waiter.answer(msg):
+            self._waiters.pop(token, None)
+
+    def expect(self, waiter: Waiter) -> tuple[str, str]:
+        """A token and the reply subject on which answers to `waiter` arrive."""
+        token = str(next(self._tokens))
+        self._waiters[token] = waiter
+        return token, f"{self._inbox}.{token}"
+
+    def forget(self, token: str) -> None:
+        """Expect no more answers for it."""
+        self._waiters.pop(token, None)
+
+    async def send(
+        self, subject: str, body: bytes, *, reply: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        """Write one message.
+
+        Raises:
+            Disconnected: not connected.
+        """
+        client = self.client
+        if client is None:
+            raise Disconnected(self.reason)
+        try:
+            await client.publish(subject, body, reply=reply, headers=headers)
+        except nats.errors.BadHeaderError as error:
+            raise ConfigError(f"a header's name is not allowed on the bus: {error}") from error
+        except nats.errors.Error as error:
+            raise Disconnected(_why(error, self._shown)) from error
+
+    async def ask(
+        self,
+        subject: str,
+        body: bytes = b"",
+        *,
+        headers: dict[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Msg:
+        """One question, one answer.
+
+        Raises:
+            Disconnected: the connection is lost, or no answer within `timeout` seconds.
+        """
+        one = _One(asyncio.get_running_loop().create_future())
+        token, reply = self.expect(one)
+        try:
+            async with asyncio.timeout(timeout or self.options.publish_deadline):
+                await self.send(subject, body, reply=reply, headers=headers)
+                return await one.future
+        except TimeoutError:
+            raise Disconnected(f"no answer from {self._shown} to {subject} in time") from None
+        finally:
+            self.forget(token)
+
+    # -- acknowledging ------------------------------------------------------
+
+    def acknowledge(self, reply: str, what: bytes) -> None:
+        """Put one on its way; written by the ack task."""
+        self._acks.append((reply, what))
+        if not self._ack_ready.is_set():
+            self._ack_ready.set()
+
+    async def _write_acks(self) -> None:
+        while True:
+            await self._ack_ready.wait()
+            client = await self.ready()
+            self._ack_ready.clear()
+            acks, self._acks = self._acks, []
+            await self._write(client, acks)
+
+    async def _write(self, client: Client, acks: list[tuple[str, bytes]]) -> None:
+        for at, (reply, what) in enumerate(acks):
+            try:
+                await client.publish(reply, what)
+            except nats.errors.Error:
+                self._acks = acks[at:] + self._acks
+                self._ack_ready.set()
+                # The closed callback follows; ready() then waits for the next client.
+                await asyncio.sleep(0)
+                return
+
+    async def flush_acks(self) -> None:
+        """Return when the server has read what was acknowledged until now.
+
+        Raises:
+            Disconnected: not connected; they are kept for the next connection.
+        """
+        client = self.client
+        if client is None:
+            raise Disconnected(self.reason)
+        acks, self._acks = self._acks, []
+        await self._write(client, acks)
+        try:
+            await client.flush(timeout=2)
+        except nats.errors.Error as error:
+            raise Disconnected(_why(error, self._shown)) from error
+
+
+class _One:
+    """Waits for a single answer."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: asyncio.Future[Msg]) -> None:
+        self.future = future
+
+    def answer(self, msg: Msg) -> bool:
+        if not self.future.done():
+            self.future.set_result(msg)
+        return True
+
+    def lost(self, error: Disconnected) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+def _why(error: BaseException, where: str) -> str:
+    text = str(error).removeprefix("nats: ") or type(error).__name__
+    if isinstance(error, ssl.SSLError):
+        text = f"TLS: {text}"
+    return f"nats-server at {where}: {text}"
