@@ -129,12 +129,14 @@ class CronSpec(Model):
         description="Five fields (minute hour day month weekday), six with seconds first, "
         "@hourly, @daily, @weekly, @monthly, @yearly, or an interval such as `@every 5s`.",
     )
-    timezone: str = Field("UTC", description="IANA name of the time zone, such as Europe/Berlin.")
+    timezone: str = Field(
+        default="UTC", description="IANA name of the time zone, such as Europe/Berlin."
+    )
     data: Annotated[Any, WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})] = Field(
-        None, description="Data of each event, any JSON value. Default: none."
+        default=None, description="Data of each event, any JSON value. Default: none."
     )
     missed_runs: Literal["skip", "one", "all"] = Field(
-        "skip",
+        default="skip",
         description="What becomes of times that passed while no worker ran: none, the last one, "
         "or each of them. Without an EventBus only `skip` is possible.",
     )

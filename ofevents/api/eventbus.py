@@ -18,27 +18,32 @@ class JetStreamSpec(Model):
     """NATS JetStream; without a url, a server that ofevents runs itself."""
 
     url: str | None = Field(
-        None,
+        default=None,
         description="Addresses such as nats://nats:4222, separated by commas. Without it "
         "`ofevents run` starts a server of its own; on the cluster it is required.",
     )
     monitoring: str | None = Field(
-        None, description="Monitoring address such as http://nats:8222, for scaling by lag."
+        default=None, description="Monitoring address such as http://nats:8222, for scaling by lag."
     )
-    credentials: NatsCredentials | None = Field(None, description="How to log in.")
-    tls: Tls | None = Field(None, description="Connect with TLS.")
-    stream: str = Field("ofevents", description="Prefix of the names of streams and buckets.")
-    replicas: int = Field(1, ge=1, le=5, description="Copies that the servers keep.")
-    storage: Literal["file", "memory"] = Field("file", description="Where the servers keep them.")
-    max_age: Duration = Field(604800.0, description="How long events are kept at most.")
+    credentials: NatsCredentials | None = Field(default=None, description="How to log in.")
+    tls: Tls | None = Field(default=None, description="Connect with TLS.")
+    stream: str = Field(
+        default="ofevents", description="Prefix of the names of streams and buckets."
+    )
+    replicas: int = Field(default=1, ge=1, le=5, description="Copies that the servers keep.")
+    storage: Literal["file", "memory"] = Field(
+        default="file", description="Where the servers keep them."
+    )
+    max_age: Duration = Field(default=604800.0, description="How long events are kept at most.")
     max_bytes: ByteSize | None = Field(
-        None, description="How much is kept at most. Default: by the free space of the disk."
+        default=None,
+        description="How much is kept at most. Default: by the free space of the disk.",
     )
     duplicate_window: Duration = Field(
-        120.0, description="How long a repeated publish is recognised."
+        default=120.0, description="How long a repeated publish is recognised."
     )
     sync: Literal["default", "always"] | None = Field(
-        None,
+        default=None,
         description="`always` writes each message through to the disk; only for the server that "
         "ofevents runs itself (with `url` it is a setting of that server).",
     )
@@ -47,24 +52,28 @@ class JetStreamSpec(Model):
 class DaprBusSpec(Model):
     """Any Dapr pub/sub component. Its fields may stand directly under `dapr`."""
 
-    pubsub: DaprComponent | None = Field(None, description="The pub/sub component, verbatim.")
-    state: DaprComponent | None = Field(
-        None, description="A state component for joins, leases and positions."
+    pubsub: DaprComponent | None = Field(
+        default=None, description="The pub/sub component, verbatim."
     )
-    type: str | None = Field(None, description="Short for pubsub.type.")
-    version: str | None = Field(None, description="Short for pubsub.version.")
-    metadata: list[DaprMetadata] | None = Field(None, description="Short for pubsub.metadata.")
+    state: DaprComponent | None = Field(
+        default=None, description="A state component for joins, leases and positions."
+    )
+    type: str | None = Field(default=None, description="Short for pubsub.type.")
+    version: str | None = Field(default=None, description="Short for pubsub.version.")
+    metadata: list[DaprMetadata] | None = Field(
+        default=None, description="Short for pubsub.metadata."
+    )
 
 
 class NatsStreamingScaleOption(ScaleOption):
     """OpenFunction's scaling by NATS Streaming's lag."""
 
     nats_server_monitoring_endpoint: str | None = Field(
-        None, description="Read as jetstream.monitoring."
+        default=None, description="Read as jetstream.monitoring."
     )
-    queue_group: str | None = Field(None, description=_IGNORED)
-    durable_name: str | None = Field(None, description=_IGNORED)
-    subject: str | None = Field(None, description=_IGNORED)
+    queue_group: str | None = Field(default=None, description=_IGNORED)
+    durable_name: str | None = Field(default=None, description=_IGNORED)
+    subject: str | None = Field(default=None, description=_IGNORED)
 
 
 class NatsStreamingSpec(Model):
@@ -72,22 +81,22 @@ class NatsStreamingSpec(Model):
 
     nats_url: str = Field(alias="natsURL", description="Read as jetstream.url.")
     nats_streaming_cluster_id: str | None = Field(
-        None, alias="natsStreamingClusterID", description=_IGNORED
+        default=None, alias="natsStreamingClusterID", description=_IGNORED
     )
-    subscription_type: str | None = Field(None, description=_IGNORED)
-    durable_subscription_name: str | None = Field(None, description=_IGNORED)
-    ack_wait_time: str | None = Field(None, description=_IGNORED)
-    max_in_flight: int | None = Field(None, description=_IGNORED)
-    deliver_new: bool | None = Field(None, description=_IGNORED)
-    start_at_sequence: int | None = Field(None, description=_IGNORED)
-    start_with_last_received: bool | None = Field(None, description=_IGNORED)
-    deliver_all: bool | None = Field(None, description=_IGNORED)
-    start_at_time_delta: str | None = Field(None, description=_IGNORED)
-    start_at_time: str | None = Field(None, description=_IGNORED)
-    start_at_time_format: str | None = Field(None, description=_IGNORED)
-    consumer_id: str | None = Field(None, alias="consumerID", description=_IGNORED)
+    subscription_type: str | None = Field(default=None, description=_IGNORED)
+    durable_subscription_name: str | None = Field(default=None, description=_IGNORED)
+    ack_wait_time: str | None = Field(default=None, description=_IGNORED)
+    max_in_flight: int | None = Field(default=None, description=_IGNORED)
+    deliver_new: bool | None = Field(default=None, description=_IGNORED)
+    start_at_sequence: int | None = Field(default=None, description=_IGNORED)
+    start_with_last_received: bool | None = Field(default=None, description=_IGNORED)
+    deliver_all: bool | None = Field(default=None, description=_IGNORED)
+    start_at_time_delta: str | None = Field(default=None, description=_IGNORED)
+    start_at_time: str | None = Field(default=None, description=_IGNORED)
+    start_at_time_format: str | None = Field(default=None, description=_IGNORED)
+    consumer_id: str | None = Field(default=None, alias="consumerID", description=_IGNORED)
     scale_option: NatsStreamingScaleOption | None = Field(
-        None, description="Scaling of the Triggers on this bus (KEDA)."
+        default=None, description="Scaling of the Triggers on this bus (KEDA)."
     )
 
 
@@ -98,12 +107,12 @@ DRIVERS: Final = ("jetstream", "dapr", "natsStreaming")
 class EventBusSpec(Model):
     """Exactly one of jetstream, dapr and natsStreaming."""
 
-    jetstream: JetStreamSpec | None = Field(None, description="NATS JetStream.")
-    dapr: DaprBusSpec | None = Field(None, description="A Dapr pub/sub component.")
+    jetstream: JetStreamSpec | None = Field(default=None, description="NATS JetStream.")
+    dapr: DaprBusSpec | None = Field(default=None, description="A Dapr pub/sub component.")
     nats_streaming: NatsStreamingSpec | None = Field(
-        None, description="OpenFunction's; read as jetstream on natsURL."
+        default=None, description="OpenFunction's; read as jetstream on natsURL."
     )
-    topic: str | None = Field(None, description="OpenFunction's; accepted and not needed.")
+    topic: str | None = Field(default=None, description="OpenFunction's; accepted and not needed.")
 
 
 class EventBus(Model):

@@ -24,14 +24,14 @@ from ofevents.api.webhook import WebhookSpec
 class Attributes(Model):
     """CEL for the CloudEvent's attributes; each sees the event as it came."""
 
-    type: str | None = Field(None, description="CEL for the type.")
-    source: str | None = Field(None, description="CEL for the source.")
-    subject: str | None = Field(None, description="CEL for the subject.")
+    type: str | None = Field(default=None, description="CEL for the type.")
+    source: str | None = Field(default=None, description="CEL for the source.")
+    subject: str | None = Field(default=None, description="CEL for the subject.")
     id: str | None = Field(
-        None, description="CEL for the id; equal ids are one event for deduplication."
+        default=None, description="CEL for the id; equal ids are one event for deduplication."
     )
     partitionkey: str | None = Field(
-        None, alias="partitionkey", description="CEL for the key that orders events."
+        default=None, alias="partitionkey", description="CEL for the key that orders events."
     )
 
 
@@ -39,25 +39,30 @@ class EntryFields(Model):
     """What the engine does with the events of one entry; the same for every kind."""
 
     filter: str | None = Field(
-        None, description="CEL on `event`, before the bus; what does not match is not published."
+        default=None,
+        description="CEL on `event`, before the bus; what does not match is not published.",
     )
     on_error: Literal["skip", "deadLetter"] = Field(
-        "deadLetter", description="What becomes of an event on which an expression fails."
+        default="deadLetter", description="What becomes of an event on which an expression fails."
     )
     attributes: Attributes | None = Field(
-        None, description="CEL for attributes of the CloudEvent. Default: as the source sets them."
+        default=None,
+        description="CEL for attributes of the CloudEvent. Default: as the source sets them.",
     )
     data_schema: Anything | None = Field(
-        None, description="JSON Schema of the data; events that violate it are dead-lettered."
+        default=None,
+        description="JSON Schema of the data; events that violate it are dead-lettered.",
     )
-    scale_option: ScaleOption | None = Field(None, description="How many workers run (KEDA).")
+    scale_option: ScaleOption | None = Field(
+        default=None, description="How many workers run (KEDA)."
+    )
 
 
 class KafkaEntry(EntryFields, KafkaSpec):
     """Records of a Kafka topic."""
 
     scale_option: KafkaScaleOption | None = Field(
-        None, description="How many workers run, by the consumer group's lag (KEDA)."
+        default=None, description="How many workers run, by the consumer group's lag (KEDA)."
     )
 
 
@@ -119,70 +124,88 @@ class PodTemplate(Model):
     annotations: dict[str, str] = Field(
         default_factory=dict, description="Annotations of the Pods."
     )
-    resources: Anything | None = Field(None, description="Requests and limits of the container.")
-    affinity: Anything | None = Field(None, description="Affinity of the Pods.")
-    node_selector: dict[str, str] | None = Field(None, description="Nodes that may run them.")
-    tolerations: list[Anything] | None = Field(None, description="Tolerations of the Pods.")
+    resources: Anything | None = Field(
+        default=None, description="Requests and limits of the container."
+    )
+    affinity: Anything | None = Field(default=None, description="Affinity of the Pods.")
+    node_selector: dict[str, str] | None = Field(
+        default=None, description="Nodes that may run them."
+    )
+    tolerations: list[Anything] | None = Field(default=None, description="Tolerations of the Pods.")
     topology_spread_constraints: list[Anything] | None = Field(
-        None, description="How the Pods are spread."
+        default=None, description="How the Pods are spread."
     )
-    service_account_name: str | None = Field(None, description="Service account of the Pods.")
+    service_account_name: str | None = Field(
+        default=None, description="Service account of the Pods."
+    )
     image_pull_secrets: list[Anything] | None = Field(
-        None, description="Secrets to pull the image with."
+        default=None, description="Secrets to pull the image with."
     )
-    priority_class_name: str | None = Field(None, description="Priority class of the Pods.")
+    priority_class_name: str | None = Field(default=None, description="Priority class of the Pods.")
 
 
 class EventSourceSpec(Model):
     """Sources of events by kind and event name; at least one of eventBus and sink is needed."""
 
     event_bus: str | None = Field(
-        None,
+        default=None,
         description="The EventBus to publish on, in this namespace, or else the ClusterEventBus "
         "of that name. Without it, the sink is called directly.",
     )
     sink: Sink | None = Field(
-        None,
+        default=None,
         description="Where events are delivered. With an eventBus it is a subscriber on the bus, "
         "alone it is called directly.",
     )
-    delivery: DeliverySettings | None = Field(None, description="How the sink is called.")
+    delivery: DeliverySettings | None = Field(default=None, description="How the sink is called.")
     dead_letter_sink: Sink | None = Field(
-        None, description="Where events go that the sink never takes."
+        default=None, description="Where events go that the sink never takes."
     )
     dead_letter_topic: str | None = Field(
-        None, description="Topic of the bus for events that the sink never takes."
+        default=None, description="Topic of the bus for events that the sink never takes."
     )
     allow_namespaces: list[str] | None = Field(
-        None,
+        default=None,
         description="Namespaces whose Triggers may read these events, beside its own; [] allows "
         "no other. Without it any namespace on the same bus may.",
     )
-    suspend: bool = Field(False, description="Stop reading, and keep the position.")
-    template: PodTemplate | None = Field(None, description="What is added to the workers' Pods.")
+    suspend: bool = Field(default=False, description="Stop reading, and keep the position.")
+    template: PodTemplate | None = Field(
+        default=None, description="What is added to the workers' Pods."
+    )
     log_level: str | None = Field(
-        None,
+        default=None,
         pattern="^([0-9]+|debug|info|warning|error)$",
         description="debug, info, warning or error; or OpenFunction's numbers, above 1 is debug.",
     )
-    build: Anything | None = Field(None, description="OpenFunction's; accepted and not needed.")
-    kafka: dict[str, KafkaEntry] | None = Field(None, description="Kafka topics, by event name.")
-    cron: dict[str, CronEntry] | None = Field(None, description="Schedules, by event name.")
-    mqtt: dict[str, MqttEntry] | None = Field(None, description="MQTT topics, by event name.")
-    redis: dict[str, RedisEntry] | None = Field(None, description="Redis streams, by event name.")
-    nats: dict[str, NatsEntry] | None = Field(None, description="NATS subjects, by event name.")
+    build: Anything | None = Field(
+        default=None, description="OpenFunction's; accepted and not needed."
+    )
+    kafka: dict[str, KafkaEntry] | None = Field(
+        default=None, description="Kafka topics, by event name."
+    )
+    cron: dict[str, CronEntry] | None = Field(default=None, description="Schedules, by event name.")
+    mqtt: dict[str, MqttEntry] | None = Field(
+        default=None, description="MQTT topics, by event name."
+    )
+    redis: dict[str, RedisEntry] | None = Field(
+        default=None, description="Redis streams, by event name."
+    )
+    nats: dict[str, NatsEntry] | None = Field(
+        default=None, description="NATS subjects, by event name."
+    )
     rabbitmq: dict[str, RabbitmqEntry] | None = Field(
-        None, description="RabbitMQ queues, by event name."
+        default=None, description="RabbitMQ queues, by event name."
     )
     webhook: dict[str, WebhookEntry] | None = Field(
-        None, description="HTTP endpoints, by event name."
+        default=None, description="HTTP endpoints, by event name."
     )
     kubernetes: dict[str, KubernetesEntry] | None = Field(
-        None, description="Watched Kubernetes objects, by event name."
+        default=None, description="Watched Kubernetes objects, by event name."
     )
-    file: dict[str, FileEntry] | None = Field(None, description="Files, by event name.")
+    file: dict[str, FileEntry] | None = Field(default=None, description="Files, by event name.")
     dapr: dict[str, DaprEntry] | None = Field(
-        None, description="Dapr bindings and topics, by event name."
+        default=None, description="Dapr bindings and topics, by event name."
     )
 
     def entries(self) -> Iterator[tuple[str, str, EntryFields]]:

@@ -41,30 +41,32 @@ class KafkaSpec(Model):
     brokers: Brokers = Field(
         description="Addresses host:port of the brokers: text separated by commas, or a list."
     )
-    topic: str = Field("", description="The Kafka topic. Default: the event's name.")
-    auth_required: bool = Field(False, description="Log in with SASL (saslUsername, saslPassword).")
-    sasl_username: SecretText | None = Field(None, description=f"SASL user. {SECRET_HINT}")
+    topic: str = Field(default="", description="The Kafka topic. Default: the event's name.")
+    auth_required: bool = Field(
+        default=False, description="Log in with SASL (saslUsername, saslPassword)."
+    )
+    sasl_username: SecretText | None = Field(default=None, description=f"SASL user. {SECRET_HINT}")
     sasl_password: SecretText | None = Field(
-        None, repr=False, description=f"SASL password. {SECRET_HINT}"
+        default=None, repr=False, description=f"SASL password. {SECRET_HINT}"
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "PLAIN", description="How to log in."
+        default="PLAIN", description="How to log in."
     )
     tls: Tls | None = Field(
-        None, description="Connect with TLS; `tls: {}` trusts the system's CA certificates."
+        default=None, description="Connect with TLS; `tls: {}` trusts the system's CA certificates."
     )
     consumer_group: str = Field(
-        "",
+        default="",
         description="Kafka consumer group. Default: made from namespace, EventSource and event, "
         "so that no other event entry shares it.",
     )
     initial_offset: Literal["newest", "oldest"] = Field(
-        "oldest",
+        default="oldest",
         description="Where a consumer group without a position begins. With `oldest` a new source "
         "misses nothing that the topic still holds.",
     )
     max_message_bytes: ByteSize | None = Field(
-        None, description="Largest record that is fetched. Default: the client library's."
+        default=None, description="Largest record that is fetched. Default: the client library's."
     )
     config: dict[str, str] = Field(
         default_factory=dict,
@@ -77,8 +79,8 @@ class KafkaScaleOption(ScaleOption):
     """Scaling by the consumer group's lag."""
 
     consumer_group: str | None = Field(
-        None, description="Accepted and ignored: the lag is that of the source's own group."
+        default=None, description="Accepted and ignored: the lag is that of the source's own group."
     )
     topic: str | None = Field(
-        None, description="Accepted and ignored: the lag is that of the source's own topic."
+        default=None, description="Accepted and ignored: the lag is that of the source's own topic."
     )

@@ -26,35 +26,36 @@ class MqttSpec(Model):
     )
     topic: str = Field(description="Topic filter; `+` and `#` are wildcards.")
     consumer_id: str | None = Field(
-        None,
+        default=None,
         alias="consumerID",
         description="MQTT client id. Default: made from namespace, EventSource and event.",
     )
-    qos: int = Field(1, ge=0, le=2, description="Quality of service; 0 may lose events.")
+    qos: int = Field(default=1, ge=0, le=2, description="Quality of service; 0 may lose events.")
     retain: bool = Field(
-        False, description="Also take the message that the broker retained before we came."
+        default=False, description="Also take the message that the broker retained before we came."
     )
     clean_session: bool = Field(
-        False, description="Forget the session when disconnected; events in between are lost."
+        default=False,
+        description="Forget the session when disconnected; events in between are lost.",
     )
-    protocol: Literal["3.1.1", "5"] = Field("3.1.1", description="Version of MQTT.")
+    protocol: Literal["3.1.1", "5"] = Field(default="3.1.1", description="Version of MQTT.")
     username: SecretText | None = Field(
-        None, description=f"User, when not in the url. {SECRET_HINT}"
+        default=None, description=f"User, when not in the url. {SECRET_HINT}"
     )
     password: SecretText | None = Field(
-        None, repr=False, description=f"Password, when not in the url. {SECRET_HINT}"
+        default=None, repr=False, description=f"Password, when not in the url. {SECRET_HINT}"
     )
     ca_cert: SecretText | None = Field(
-        None, repr=False, description=f"CA certificates, PEM. {SECRET_HINT}"
+        default=None, repr=False, description=f"CA certificates, PEM. {SECRET_HINT}"
     )
     client_cert: SecretText | None = Field(
-        None, repr=False, description=f"Client certificate, PEM. {SECRET_HINT}"
+        default=None, repr=False, description=f"Client certificate, PEM. {SECRET_HINT}"
     )
     client_key: SecretText | None = Field(
-        None, repr=False, description=f"Key of the client certificate, PEM. {SECRET_HINT}"
+        default=None, repr=False, description=f"Key of the client certificate, PEM. {SECRET_HINT}"
     )
     insecure_skip_verify: bool = Field(
-        False, description="Accept any server certificate. For tests only."
+        default=False, description="Accept any server certificate. For tests only."
     )
 
 
@@ -62,57 +63,66 @@ class RedisSpec(Model):
     """Reads a Redis stream as a consumer group, or a pub/sub channel (at most once)."""
 
     redis_host: str = Field(description="Address host:port; several for Sentinel, with commas.")
-    redis_username: SecretText | None = Field(None, description=f"ACL user. {SECRET_HINT}")
+    redis_username: SecretText | None = Field(default=None, description=f"ACL user. {SECRET_HINT}")
     redis_password: SecretText | None = Field(
-        None, repr=False, description=f"Password. {SECRET_HINT}"
+        default=None, repr=False, description=f"Password. {SECRET_HINT}"
     )
-    stream: str | None = Field(None, description="Stream to read. Default: the event's name.")
+    stream: str | None = Field(
+        default=None, description="Stream to read. Default: the event's name."
+    )
     channel: str | None = Field(
-        None, description="Pub/sub channel to read instead of a stream; it may lose events."
+        default=None, description="Pub/sub channel to read instead of a stream; it may lose events."
     )
     consumer_group: str | None = Field(
-        None, description="Group. Default: made from namespace, EventSource and event."
+        default=None, description="Group. Default: made from namespace, EventSource and event."
     )
     initial_id: str = Field(
-        "0", description="Where a new group begins: 0 for all entries, $ for new ones."
+        default="0", description="Where a new group begins: 0 for all entries, $ for new ones."
     )
-    enable_tls: bool = Field(False, alias="enableTLS", description="Connect with TLS.")
-    tls: Tls | None = Field(None, description="Certificates for TLS.")
-    failover: bool = Field(False, description="redisHost names Sentinels.")
-    sentinel_master_name: str | None = Field(None, description="Master's name in Sentinel.")
-    redis_type: str | None = Field(None, description="`node` or `cluster`.")
-    redis_db: int = Field(0, ge=0, alias="redisDB", description="Number of the database.")
+    enable_tls: bool = Field(default=False, alias="enableTLS", description="Connect with TLS.")
+    tls: Tls | None = Field(default=None, description="Certificates for TLS.")
+    failover: bool = Field(default=False, description="redisHost names Sentinels.")
+    sentinel_master_name: str | None = Field(default=None, description="Master's name in Sentinel.")
+    redis_type: str | None = Field(default=None, description="`node` or `cluster`.")
+    redis_db: int = Field(default=0, ge=0, alias="redisDB", description="Number of the database.")
     redeliver_interval: str | None = Field(
-        None, description="How often entries of dead workers are looked for, such as 60s."
+        default=None, description="How often entries of dead workers are looked for, such as 60s."
     )
     processing_timeout: str | None = Field(
-        None, description="After how long an entry of another worker is taken over, such as 15s."
+        default=None,
+        description="After how long an entry of another worker is taken over, such as 15s.",
     )
-    redis_max_retries: int | None = Field(None, description=_IGNORED)
-    redis_min_retry_interval: str | None = Field(None, description=_IGNORED)
-    redis_max_retry_interval: str | None = Field(None, description=_IGNORED)
-    dial_timeout: str | None = Field(None, description="Longest time to connect, such as 5s.")
-    read_timeout: str | None = Field(None, description="Longest wait for an answer, such as 3s.")
-    write_timeout: str | None = Field(None, description=_IGNORED)
-    pool_size: int | None = Field(None, description=_IGNORED)
-    pool_timeout: str | None = Field(None, description=_IGNORED)
-    max_conn_age: str | None = Field(None, description=_IGNORED)
-    min_idle_conns: int | None = Field(None, description=_IGNORED)
-    idle_check_frequency: str | None = Field(None, description=_IGNORED)
-    idle_timeout: str | None = Field(None, description=_IGNORED)
+    redis_max_retries: int | None = Field(default=None, description=_IGNORED)
+    redis_min_retry_interval: str | None = Field(default=None, description=_IGNORED)
+    redis_max_retry_interval: str | None = Field(default=None, description=_IGNORED)
+    dial_timeout: str | None = Field(
+        default=None, description="Longest time to connect, such as 5s."
+    )
+    read_timeout: str | None = Field(
+        default=None, description="Longest wait for an answer, such as 3s."
+    )
+    write_timeout: str | None = Field(default=None, description=_IGNORED)
+    pool_size: int | None = Field(default=None, description=_IGNORED)
+    pool_timeout: str | None = Field(default=None, description=_IGNORED)
+    max_conn_age: str | None = Field(default=None, description=_IGNORED)
+    min_idle_conns: int | None = Field(default=None, description=_IGNORED)
+    idle_check_frequency: str | None = Field(default=None, description=_IGNORED)
+    idle_timeout: str | None = Field(default=None, description=_IGNORED)
 
 
 class NatsCredentials(Model):
     """How to log in to a NATS server; one form."""
 
-    username: SecretText | None = Field(None, description=f"User. {SECRET_HINT}")
-    password: SecretText | None = Field(None, repr=False, description=f"Password. {SECRET_HINT}")
-    token: SecretText | None = Field(None, repr=False, description=f"Token. {SECRET_HINT}")
+    username: SecretText | None = Field(default=None, description=f"User. {SECRET_HINT}")
+    password: SecretText | None = Field(
+        default=None, repr=False, description=f"Password. {SECRET_HINT}"
+    )
+    token: SecretText | None = Field(default=None, repr=False, description=f"Token. {SECRET_HINT}")
     nkey: SecretText | None = Field(
-        None, repr=False, description=f"Seed of an NKey, beginning with SU. {SECRET_HINT}"
+        default=None, repr=False, description=f"Seed of an NKey, beginning with SU. {SECRET_HINT}"
     )
     creds: SecretText | None = Field(
-        None, repr=False, description=f"Contents of a .creds file. {SECRET_HINT}"
+        default=None, repr=False, description=f"Contents of a .creds file. {SECRET_HINT}"
     )
 
 
@@ -121,10 +131,13 @@ class NatsStream(Model):
 
     stream: str = Field(description="Name of the stream.")
     durable: str | None = Field(
-        None, description="Durable consumer. Default: made from namespace, EventSource and event."
+        default=None,
+        description="Durable consumer. Default: made from namespace, EventSource and event.",
     )
-    start: Literal["all", "new"] = Field("all", description="Where a new consumer begins.")
-    ack_wait: Duration = Field(30.0, description="After how long an open message comes again.")
+    start: Literal["all", "new"] = Field(default="all", description="Where a new consumer begins.")
+    ack_wait: Duration = Field(
+        default=30.0, description="After how long an open message comes again."
+    )
 
 
 class NatsSpec(Model):
@@ -133,11 +146,12 @@ class NatsSpec(Model):
     url: str = Field(description="Addresses such as nats://nats:4222, separated by commas.")
     subject: str = Field(description="Subject; `*` and `>` are wildcards.")
     queue: str | None = Field(
-        None, description="Queue group. Default: made from namespace, EventSource and event."
+        default=None,
+        description="Queue group. Default: made from namespace, EventSource and event.",
     )
-    jetstream: NatsStream | None = Field(None, description="Read through JetStream.")
-    credentials: NatsCredentials | None = Field(None, description="How to log in.")
-    tls: Tls | None = Field(None, description="Connect with TLS.")
+    jetstream: NatsStream | None = Field(default=None, description="Read through JetStream.")
+    credentials: NatsCredentials | None = Field(default=None, description="How to log in.")
+    tls: Tls | None = Field(default=None, description="Connect with TLS.")
 
 
 class RabbitmqSpec(Model):
@@ -147,12 +161,14 @@ class RabbitmqSpec(Model):
         repr=False,
         description=f"Address such as amqp://user:password@rabbitmq:5672/vhost. {SECRET_HINT}",
     )
-    queue: str = Field("", description="Queue. Default: the event's name.")
-    exchange: str | None = Field(None, description="Exchange that the queue is bound to.")
+    queue: str = Field(default="", description="Queue. Default: the event's name.")
+    exchange: str | None = Field(default=None, description="Exchange that the queue is bound to.")
     exchange_type: Literal["direct", "fanout", "topic", "headers"] = Field(
-        "topic", description="Type of the exchange, when it must be declared."
+        default="topic", description="Type of the exchange, when it must be declared."
     )
-    routing_key: str = Field("#", description="Routing key of the binding.")
-    declare: bool = Field(True, description="Declare queue, exchange and binding (durable).")
-    prefetch: int = Field(100, ge=1, le=65535, description="Messages in hand at most.")
-    tls: Tls | None = Field(None, description="Certificates for an amqps:// address.")
+    routing_key: str = Field(default="#", description="Routing key of the binding.")
+    declare: bool = Field(
+        default=True, description="Declare queue, exchange and binding (durable)."
+    )
+    prefetch: int = Field(default=100, ge=1, le=65535, description="Messages in hand at most.")
+    tls: Tls | None = Field(default=None, description="Certificates for an amqps:// address.")

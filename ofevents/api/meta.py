@@ -87,16 +87,22 @@ class Tls(Model):
     """TLS of a client: whom to trust, and who we are."""
 
     ca: SecretText | None = Field(
-        None, repr=False, description=f"CA certificates, PEM. {SECRET_HINT} Default: the system's."
+        default=None,
+        repr=False,
+        description=f"CA certificates, PEM. {SECRET_HINT} Default: the system's.",
     )
     cert: SecretText | None = Field(
-        None, repr=False, description=f"Client certificate for mutual TLS, PEM. {SECRET_HINT}"
+        default=None,
+        repr=False,
+        description=f"Client certificate for mutual TLS, PEM. {SECRET_HINT}",
     )
     key: SecretText | None = Field(
-        None, repr=False, description=f"Private key of the client certificate, PEM. {SECRET_HINT}"
+        default=None,
+        repr=False,
+        description=f"Private key of the client certificate, PEM. {SECRET_HINT}",
     )
     insecure_skip_verify: bool = Field(
-        False, description="Accept any server certificate. For tests only."
+        default=False, description="Accept any server certificate. For tests only."
     )
 
 
@@ -110,25 +116,27 @@ class Basic(Model):
 class ScaleOption(Model):
     """How many workers run, by lag (KEDA); read on the cluster only."""
 
-    min_replica_count: int | None = Field(None, ge=0, description="Fewest workers; 0 allows none.")
-    max_replica_count: int | None = Field(None, ge=1, description="Most workers.")
+    min_replica_count: int | None = Field(
+        default=None, ge=0, description="Fewest workers; 0 allows none."
+    )
+    max_replica_count: int | None = Field(default=None, ge=1, description="Most workers.")
     polling_interval: int | None = Field(
-        None, ge=1, description="Seconds between two looks at the lag."
+        default=None, ge=1, description="Seconds between two looks at the lag."
     )
     cooldown_period: int | None = Field(
-        None, ge=0, description="Seconds without lag before the last worker is ended."
+        default=None, ge=0, description="Seconds without lag before the last worker is ended."
     )
     lag_threshold: str | None = Field(
-        None, description="Lag that one worker should have at most, a number as text."
+        default=None, description="Lag that one worker should have at most, a number as text."
     )
     metadata: dict[str, str] | None = Field(
-        None, description="Passed on to the KEDA trigger as it is."
+        default=None, description="Passed on to the KEDA trigger as it is."
     )
     advanced: Anything | None = Field(
-        None, description="Passed on as `advanced` of the ScaledObject."
+        default=None, description="Passed on as `advanced` of the ScaledObject."
     )
     auth_ref: Anything | None = Field(
-        None, description="Passed on as `authenticationRef` of the KEDA trigger."
+        default=None, description="Passed on as `authenticationRef` of the KEDA trigger."
     )
 
 
@@ -141,7 +149,7 @@ class Metadata(Model):
         description="Lower-case letters, digits, `-` and `.`.",
     )
     namespace: str | None = Field(
-        None,
+        default=None,
         max_length=63,
         pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
         description="Lower-case letters, digits and `-`.",
@@ -166,13 +174,13 @@ class Condition(Model):
 
     type: str = Field(description="Ready, Stalled or Warning.")
     status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
-    reason: str = Field("", description="One CamelCase word for programs.")
-    message: str = Field("", description="A sentence for people.")
+    reason: str = Field(default="", description="One CamelCase word for programs.")
+    message: str = Field(default="", description="A sentence for people.")
     last_transition_time: str | None = Field(
-        None, description="When status last changed (RFC 3339)."
+        default=None, description="When status last changed (RFC 3339)."
     )
     observed_generation: int | None = Field(
-        None, description="The generation of the resource that it speaks of."
+        default=None, description="The generation of the resource that it speaks of."
     )
 
 
@@ -187,5 +195,9 @@ class Status(Model):
         default_factory=list, description="One per type: Ready, Stalled, Warning."
     )
     observed_generation: int | None = Field(
-        None, description="The last generation that the controller acted on."
+        default=None, description="The last generation that the controller acted on."
+    )
+    sink: str | None = Field(
+        default=None,
+        description="Where events are delivered, as `kubectl get` shows it; no credentials.",
     )

@@ -22,10 +22,12 @@ class KubernetesSpec(Model):
     api_version: str = Field(description="apiVersion of the watched kind, such as apps/v1.")
     kind: str = Field(description="The watched kind, such as Deployment.")
     namespace: str | None = Field(
-        None, description="Namespace to watch; `*` for all. Default: the EventSource's own."
+        default=None, description="Namespace to watch; `*` for all. Default: the EventSource's own."
     )
-    label_selector: str = Field("", description="Label selector, such as app=shop.")
-    field_selector: str = Field("", description="Field selector, such as metadata.name=shop.")
+    label_selector: str = Field(default="", description="Label selector, such as app=shop.")
+    field_selector: str = Field(
+        default="", description="Field selector, such as metadata.name=shop."
+    )
     event_types: list[Literal["ADDED", "MODIFIED", "DELETED"]] = Field(
         default=["ADDED", "MODIFIED", "DELETED"], min_length=1, description="Which changes count."
     )
@@ -36,16 +38,16 @@ class FileSpec(Model):
 
     path: str = Field(description="Path or glob pattern, such as /var/log/shop/*.log.")
     mode: Literal["lines", "files"] = Field(
-        "lines", description="An event for each appended line, or for each new file."
+        default="lines", description="An event for each appended line, or for each new file."
     )
     start: Literal["beginning", "end"] = Field(
-        "beginning", description="Where to begin in a file that was there before."
+        default="beginning", description="Where to begin in a file that was there before."
     )
     format: Literal["json", "text", "binary"] = Field(
-        "text", description="How a line or file becomes the event's data."
+        default="text", description="How a line or file becomes the event's data."
     )
     polling_interval: Duration = Field(
-        1.0, description="How often to look where the system tells no changes."
+        default=1.0, description="How often to look where the system tells no changes."
     )
 
 
@@ -53,26 +55,31 @@ class DaprMetadata(Model):
     """One setting of a Dapr component."""
 
     name: str = Field(description="Name of the setting.")
-    value: AnyValue = Field(None, description="Its value.")
-    secret_key_ref: SecretKeyRef | None = Field(None, description="A Secret that holds the value.")
+    value: AnyValue = Field(default=None, description="Its value.")
+    secret_key_ref: SecretKeyRef | None = Field(
+        default=None, description="A Secret that holds the value."
+    )
 
 
 class DaprComponent(Model):
     """A Dapr component, verbatim."""
 
     type: str = Field(description="Type such as pubsub.kafka or bindings.kafka.")
-    version: str = Field("v1", description="Version of the component.")
+    version: str = Field(default="v1", description="Version of the component.")
     metadata: list[DaprMetadata] = Field(default=[], description="Its settings.")
 
 
 class DaprSpec(Model):
     """Any Dapr input binding, or a topic of any Dapr pub/sub component."""
 
-    component: DaprComponent | None = Field(None, description="The component, written here.")
+    component: DaprComponent | None = Field(
+        default=None, description="The component, written here."
+    )
     component_name: str | None = Field(
-        None, description="Name of a component that exists already, instead of one written here."
+        default=None,
+        description="Name of a component that exists already, instead of one written here.",
     )
     topic: str | None = Field(
-        None, description="Topic of a pub/sub component; leave it out for an input binding."
+        default=None, description="Topic of a pub/sub component; leave it out for an input binding."
     )
-    metadata: Anything | None = Field(None, description="Metadata of the subscription.")
+    metadata: Anything | None = Field(default=None, description="Metadata of the subscription.")

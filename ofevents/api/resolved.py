@@ -115,6 +115,9 @@ class ResolvedTrigger(Resolved):
     kind: Literal["Trigger"] = "Trigger"
     namespace: str
     name: str
+    implicit: bool = False
+    """Made of the EventSource of that name, which has both an eventBus and a sink; a
+    Trigger of the same name is another one (`group` and `dead_topic` tell them apart)."""
     bus: ResolvedBus
     inputs: tuple[ResolvedInput, ...]
     window: float = 60.0

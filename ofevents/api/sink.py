@@ -26,7 +26,9 @@ class Ref(Model):
     )
     kind: str = Field(description="Service or Function.")
     name: str = Field(description="Its name.")
-    namespace: str | None = Field(None, description="Its namespace. Default: the resource's own.")
+    namespace: str | None = Field(
+        default=None, description="Its namespace. Default: the resource's own."
+    )
 
 
 class OAuth2(Model):
@@ -35,15 +37,17 @@ class OAuth2(Model):
     token_url: str = Field(pattern="^https?://", description="Where tokens are fetched.")
     client_id: SecretText = Field(description=f"Client id. {SECRET_HINT}")
     client_secret: SecretText = Field(repr=False, description=f"Client secret. {SECRET_HINT}")
-    scope: str | None = Field(None, description="Scopes, separated by spaces.")
+    scope: str | None = Field(default=None, description="Scopes, separated by spaces.")
 
 
 class SinkAuth(Model):
     """Credentials of an HTTP call; exactly one form."""
 
-    bearer: SecretText | None = Field(None, repr=False, description=f"Bearer token. {SECRET_HINT}")
-    basic: Basic | None = Field(None, description="User name and password.")
-    oauth2: OAuth2 | None = Field(None, description="OAuth 2.0 client credentials.")
+    bearer: SecretText | None = Field(
+        default=None, repr=False, description=f"Bearer token. {SECRET_HINT}"
+    )
+    basic: Basic | None = Field(default=None, description="User name and password.")
+    oauth2: OAuth2 | None = Field(default=None, description="OAuth 2.0 client credentials.")
 
     @model_validator(mode="after")
     def _one(self) -> SinkAuth:
@@ -58,16 +62,16 @@ class KafkaSink(Model):
     brokers: Brokers = Field(description="Addresses host:port, as text with commas or a list.")
     topic: str = Field(description="The Kafka topic.")
     key: str | None = Field(
-        None, description="CEL for the record's key. Default: the event's partitionkey."
+        default=None, description="CEL for the record's key. Default: the event's partitionkey."
     )
-    sasl_username: SecretText | None = Field(None, description=f"SASL user. {SECRET_HINT}")
+    sasl_username: SecretText | None = Field(default=None, description=f"SASL user. {SECRET_HINT}")
     sasl_password: SecretText | None = Field(
-        None, repr=False, description=f"SASL password. {SECRET_HINT}"
+        default=None, repr=False, description=f"SASL password. {SECRET_HINT}"
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "PLAIN", description="How to log in."
+        default="PLAIN", description="How to log in."
     )
-    tls: Tls | None = Field(None, description="Connect with TLS.")
+    tls: Tls | None = Field(default=None, description="Connect with TLS.")
     config: dict[str, str] = Field(
         default_factory=dict, description="Further librdkafka producer properties."
     )
@@ -78,9 +82,9 @@ class NatsSink(Model):
 
     url: str = Field(description="Addresses such as nats://nats:4222, separated by commas.")
     subject: str = Field(description="The subject.")
-    jetstream: bool = Field(True, description="Wait until a stream has stored it.")
-    credentials: NatsCredentials | None = Field(None, description="How to log in.")
-    tls: Tls | None = Field(None, description="Connect with TLS.")
+    jetstream: bool = Field(default=True, description="Wait until a stream has stored it.")
+    credentials: NatsCredentials | None = Field(default=None, description="How to log in.")
+    tls: Tls | None = Field(default=None, description="Connect with TLS.")
 
 
 class MqttSink(Model):
@@ -88,40 +92,44 @@ class MqttSink(Model):
 
     url: SecretText = Field(repr=False, description=f"Address of the broker. {SECRET_HINT}")
     topic: str = Field(description="The topic.")
-    qos: int = Field(1, ge=0, le=2, description="Quality of service.")
-    retain: bool = Field(False, description="Ask the broker to retain it.")
-    tls: Tls | None = Field(None, description="Certificates.")
+    qos: int = Field(default=1, ge=0, le=2, description="Quality of service.")
+    retain: bool = Field(default=False, description="Ask the broker to retain it.")
+    tls: Tls | None = Field(default=None, description="Certificates.")
 
 
 class RabbitmqSink(Model):
     """Publishes to a RabbitMQ exchange, confirmed by the broker."""
 
     url: SecretText = Field(repr=False, description=f"Address of the broker. {SECRET_HINT}")
-    exchange: str = Field("", description="The exchange; empty is the default exchange.")
+    exchange: str = Field(default="", description="The exchange; empty is the default exchange.")
     routing_key: str = Field(description="The routing key, or a queue's name.")
-    tls: Tls | None = Field(None, description="Certificates.")
+    tls: Tls | None = Field(default=None, description="Certificates.")
 
 
 class RedisSink(Model):
     """Appends to a Redis stream."""
 
     redis_host: str = Field(description="Address host:port.")
-    redis_username: SecretText | None = Field(None, description=f"ACL user. {SECRET_HINT}")
+    redis_username: SecretText | None = Field(default=None, description=f"ACL user. {SECRET_HINT}")
     redis_password: SecretText | None = Field(
-        None, repr=False, description=f"Password. {SECRET_HINT}"
+        default=None, repr=False, description=f"Password. {SECRET_HINT}"
     )
     stream: str = Field(description="The stream.")
-    max_length: int | None = Field(None, ge=1, description="Trim the stream to about this length.")
-    tls: Tls | None = Field(None, description="Connect with TLS.")
+    max_length: int | None = Field(
+        default=None, ge=1, description="Trim the stream to about this length."
+    )
+    tls: Tls | None = Field(default=None, description="Connect with TLS.")
 
 
 class DaprSink(Model):
     """Invokes an app through Dapr, or an output binding."""
 
-    app_id: str | None = Field(None, description="Dapr app to invoke.")
-    method: str | None = Field(None, description="Its method.")
-    component: DaprComponent | None = Field(None, description="Output binding, written here.")
-    operation: str | None = Field(None, description="Operation of the binding.")
+    app_id: str | None = Field(default=None, description="Dapr app to invoke.")
+    method: str | None = Field(default=None, description="Its method.")
+    component: DaprComponent | None = Field(
+        default=None, description="Output binding, written here."
+    )
+    operation: str | None = Field(default=None, description="Operation of the binding.")
     metadata: dict[str, str] = Field(default_factory=dict, description="Metadata of each call.")
 
 
@@ -129,21 +137,23 @@ class Sink(Model):
     """Where events are delivered: an address, a function by name, or a broker."""
 
     uri: str | None = Field(
-        None, pattern="^https?://", description="Address to POST to. It wins over `ref`."
+        default=None, pattern="^https?://", description="Address to POST to. It wins over `ref`."
     )
-    ref: Ref | None = Field(None, description="A function or service by name.")
+    ref: Ref | None = Field(default=None, description="A function or service by name.")
     headers: dict[str, SecretText] = Field(
         default_factory=dict, repr=False, description=f"Headers of each call. {SECRET_HINT}"
     )
-    auth: SinkAuth | None = Field(None, description="Credentials of each call.")
-    tls: Tls | None = Field(None, description="Certificates of each call.")
-    proxy: str | None = Field(None, description="HTTP proxy, such as http://proxy:3128.")
-    kafka: KafkaSink | None = Field(None, description="Write to a Kafka topic.")
-    nats: NatsSink | None = Field(None, description="Publish on a NATS subject.")
-    mqtt: MqttSink | None = Field(None, description="Publish on an MQTT topic.")
-    rabbitmq: RabbitmqSink | None = Field(None, description="Publish to a RabbitMQ exchange.")
-    redis: RedisSink | None = Field(None, description="Append to a Redis stream.")
-    dapr: DaprSink | None = Field(None, description="Invoke through Dapr.")
+    auth: SinkAuth | None = Field(default=None, description="Credentials of each call.")
+    tls: Tls | None = Field(default=None, description="Certificates of each call.")
+    proxy: str | None = Field(default=None, description="HTTP proxy, such as http://proxy:3128.")
+    kafka: KafkaSink | None = Field(default=None, description="Write to a Kafka topic.")
+    nats: NatsSink | None = Field(default=None, description="Publish on a NATS subject.")
+    mqtt: MqttSink | None = Field(default=None, description="Publish on an MQTT topic.")
+    rabbitmq: RabbitmqSink | None = Field(
+        default=None, description="Publish to a RabbitMQ exchange."
+    )
+    redis: RedisSink | None = Field(default=None, description="Append to a Redis stream.")
+    dapr: DaprSink | None = Field(default=None, description="Invoke through Dapr.")
 
     @model_validator(mode="after")
     def _one(self) -> Sink:
@@ -165,23 +175,28 @@ class Batch(Model):
     """Several events in one call."""
 
     size: int = Field(ge=2, le=10000, description="Events in a batch at most.")
-    wait: Duration = Field(1.0, description="How long the first event of a batch waits.")
+    wait: Duration = Field(default=1.0, description="How long the first event of a batch waits.")
 
 
 class DeliverySettings(Model):
     """How a subscriber is called; limits are per worker."""
 
-    timeout: Duration = Field(30.0, description="Longest time of one call.")
+    timeout: Duration = Field(default=30.0, description="Longest time of one call.")
     retries: int = Field(
-        5, ge=0, description="Calls after the first, before an event is dead-lettered."
+        default=5, ge=0, description="Calls after the first, before an event is dead-lettered."
     )
-    backoff: Duration = Field(1.0, description="Wait before the first retry; doubled each time.")
-    max_backoff: Duration = Field(60.0, description="Longest wait between retries.")
-    concurrency: int = Field(32, ge=1, description="Calls at the same time.")
-    rate_limit: Rate | None = Field(None, description="Calls per time, such as 100/s.")
-    ordered: bool = Field(False, description="Keep the order of events that share a partitionkey.")
+    backoff: Duration = Field(
+        default=1.0, description="Wait before the first retry; doubled each time."
+    )
+    max_backoff: Duration = Field(default=60.0, description="Longest wait between retries.")
+    concurrency: int = Field(default=32, ge=1, description="Calls at the same time.")
+    rate_limit: Rate | None = Field(default=None, description="Calls per time, such as 100/s.")
+    ordered: bool = Field(
+        default=False, description="Keep the order of events that share a partitionkey."
+    )
     format: Literal["binary", "structured", "raw"] = Field(
-        "binary", description="CloudEvents over HTTP: binary or structured; raw sends data alone."
+        default="binary",
+        description="CloudEvents over HTTP: binary or structured; raw sends data alone.",
     )
-    batch: Batch | None = Field(None, description="Send several events in one call.")
-    deliver_after: Duration = Field(0.0, description="Keep each delivery back that long.")
+    batch: Batch | None = Field(default=None, description="Send several events in one call.")
+    deliver_after: Duration = Field(default=0.0, description="Keep each delivery back that long.")

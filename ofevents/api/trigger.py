@@ -15,19 +15,19 @@ from ofevents.api.sink import DeliverySettings, Sink
 class Input(Model):
     """Events of an EventSource, or of a topic."""
 
-    event_source: str | None = Field(None, description="Name of the EventSource.")
-    event: str | None = Field(None, description="Name of the event in it.")
+    event_source: str | None = Field(default=None, description="Name of the EventSource.")
+    event: str | None = Field(default=None, description="Name of the event in it.")
     namespace: str | None = Field(
-        None, description="Namespace of the EventSource. Default: the Trigger's own."
+        default=None, description="Namespace of the EventSource. Default: the Trigger's own."
     )
     topic: str | None = Field(
-        None, description="A topic that another Trigger or a function writes, instead."
+        default=None, description="A topic that another Trigger or a function writes, instead."
     )
     filter: str | None = Field(
-        None, description="CEL on `event`; what does not match is no event of this input."
+        default=None, description="CEL on `event`; what does not match is no event of this input."
     )
     join_by: str | None = Field(
-        None, description="CEL on `event` for the key by which inputs are joined."
+        default=None, description="CEL on `event` for the key by which inputs are joined."
     )
 
 
@@ -35,36 +35,39 @@ class Subscriber(Model):
     """Who gets the events, and on which condition."""
 
     name: str | None = Field(
-        None,
+        default=None,
         max_length=63,
         pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
         description="Its position, inbox and dead letters belong to this name. Default: derived "
         "from condition and target, so that an edit of either makes a new subscriber.",
     )
     condition: str | None = Field(
-        None,
+        default=None,
         description="CEL. Variables: each input's name (bool), `inputs` (by name), `event` (the "
         "one that just came), `events.<input>` (the latest of each). Default: every event.",
     )
     payload: str | None = Field(
-        None, description="CEL for the data that is sent. Default: the event's, unchanged."
+        default=None, description="CEL for the data that is sent. Default: the event's, unchanged."
     )
-    sink: Sink | None = Field(None, description="A function that is called.")
+    sink: Sink | None = Field(default=None, description="A function that is called.")
     topic: str | None = Field(
-        None, min_length=1, description="A topic of the bus that an async function consumes."
+        default=None,
+        min_length=1,
+        description="A topic of the bus that an async function consumes.",
     )
     dead_letter_sink: Sink | None = Field(
-        None, description="Where events go that it never takes. Default: the Trigger's own."
+        default=None, description="Where events go that it never takes. Default: the Trigger's own."
     )
     dead_letter_topic: str | None = Field(
-        None, min_length=1, description="Topic of the bus for events that it never takes."
+        default=None, min_length=1, description="Topic of the bus for events that it never takes."
     )
-    delivery: DeliverySettings | None = Field(None, description="How it is called.")
+    delivery: DeliverySettings | None = Field(default=None, description="How it is called.")
     on_error: Literal["skip", "deadLetter"] = Field(
-        "deadLetter", description="What becomes of an event on which condition or payload fails."
+        default="deadLetter",
+        description="What becomes of an event on which condition or payload fails.",
     )
     reply: str | None = Field(
-        None,
+        default=None,
         min_length=1,
         description="Topic of the bus for the function's answers, as CloudEvents.",
     )
@@ -76,25 +79,32 @@ class TriggerSpec(Model):
     event_bus: str = Field(
         description="The EventBus of this namespace, or else the ClusterEventBus, to read."
     )
-    suspend: bool = Field(False, description="Stop consuming, and keep the position.")
+    suspend: bool = Field(default=False, description="Stop consuming, and keep the position.")
     start_from: Literal["now", "earliest"] = Field(
-        "now", description="Where it begins at its first start; later it goes on where it was."
+        default="now",
+        description="Where it begins at its first start; later it goes on where it was.",
     )
     deletion_policy: Literal["Delete", "Retain"] = Field(
-        "Delete", description="What becomes of position, inboxes and dead letters when deleted."
+        default="Delete",
+        description="What becomes of position, inboxes and dead letters when deleted.",
     )
     inputs: dict[str, Input] = Field(min_length=1, description="Events that it reads, by name.")
     window: Duration = Field(
-        60.0, description="How long an input counts as received, by the bus's time of storage."
+        default=60.0,
+        description="How long an input counts as received, by the bus's time of storage.",
     )
     subscribers: list[Subscriber] = Field(min_length=1, description="Who gets what.")
     log_level: str | None = Field(
-        None,
+        default=None,
         pattern="^([0-9]+|debug|info|warning|error)$",
         description="debug, info, warning or error; or OpenFunction's numbers, above 1 is debug.",
     )
-    template: PodTemplate | None = Field(None, description="What is added to the workers' Pods.")
-    scale_option: ScaleOption | None = Field(None, description="How many workers run (KEDA).")
+    template: PodTemplate | None = Field(
+        default=None, description="What is added to the workers' Pods."
+    )
+    scale_option: ScaleOption | None = Field(
+        default=None, description="How many workers run (KEDA)."
+    )
 
 
 class Trigger(Model):

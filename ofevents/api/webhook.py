@@ -6,7 +6,7 @@ fields of every source beside it (`eventsource.py`).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,21 +20,28 @@ class Hmac(Model):
     """A signature over the body, as GitHub, Stripe and others send it."""
 
     secret: SecretText = Field(repr=False, description=f"The shared secret. {SECRET_HINT}")
-    header: str = Field("X-Hub-Signature-256", description="Header that carries the signature.")
-    algorithm: Literal["sha256", "sha1", "sha512"] = Field("sha256", description="Hash function.")
+    header: str = Field(
+        default="X-Hub-Signature-256", description="Header that carries the signature."
+    )
+    algorithm: Literal["sha256", "sha1", "sha512"] = Field(
+        default="sha256", description="Hash function."
+    )
     prefix: str = Field(
-        "sha256=",
+        default="sha256=",
         description="Text before the signature in the header. For a list of `key=value` pairs, "
         "as Stripe sends it, the key and `=`.",
     )
-    encoding: Literal["hex", "base64"] = Field("hex", description="How the signature is written.")
+    encoding: Literal["hex", "base64"] = Field(
+        default="hex", description="How the signature is written."
+    )
     timestamp: str | None = Field(
-        None,
+        default=None,
         description="Key of the timestamp in the same header, such as `t` for Stripe; the signed "
         "text is then `<timestamp>.<body>`.",
     )
     tolerance: Duration = Field(
-        300.0, description="How old or new a signed timestamp may be; read with `timestamp`."
+        default=300.0,
+        description="How old or new a signed timestamp may be; read with `timestamp`.",
     )
 
 
@@ -42,10 +49,10 @@ class WebhookAuth(Model):
     """Who may call; every form that is given must be satisfied."""
 
     bearer: SecretText | None = Field(
-        None, repr=False, description=f"Token of `Authorization: Bearer`. {SECRET_HINT}"
+        default=None, repr=False, description=f"Token of `Authorization: Bearer`. {SECRET_HINT}"
     )
-    basic: Basic | None = Field(None, description="User name and password of HTTP basic.")
-    hmac: Hmac | None = Field(None, description="A signature over the body.")
+    basic: Basic | None = Field(default=None, description="User name and password of HTTP basic.")
+    hmac: Hmac | None = Field(default=None, description="A signature over the body.")
 
     @model_validator(mode="after")
     def _one_header(self) -> WebhookAuth:
@@ -63,38 +70,47 @@ class ServerTls(Model):
     key: SecretText = Field(repr=False, description=f"Private key, PEM. {SECRET_HINT}")
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    del schema["default"]
+
+
 class WebhookSpec(Model):
     """Listens for HTTP requests; answers when the event is stored."""
 
     host: str = Field(
-        "127.0.0.1",
+        default="127.0.0.1",
+        # No default in the cluster's schema: what the API server fills in looks like a wish.
+        json_schema_extra=_without_default,
         description="Address to listen on: this machine only unless told otherwise. On the "
         "cluster a worker listens on all addresses of its Pod.",
     )
-    port: Port = Field(8080, description="Port to listen on; 0 takes a free one.")
+    port: Port = Field(default=8080, description="Port to listen on; 0 takes a free one.")
     path: str = Field(
-        "",
+        default="",
         pattern="^(/.*)?$",
         description="Path of the request. Default: /<EventSource>/<event>.",
     )
     methods: list[Method] = Field(
         default=["POST"], min_length=1, description="HTTP methods that are taken."
     )
-    max_body_bytes: ByteSize = Field(1048576, description="Largest body; a larger one gets 413.")
-    auth: WebhookAuth | None = Field(None, description="Who may call. Default: everybody.")
-    tls: ServerTls | None = Field(None, description="Serve HTTPS with this certificate.")
+    max_body_bytes: ByteSize = Field(
+        default=1048576, description="Largest body; a larger one gets 413."
+    )
+    auth: WebhookAuth | None = Field(default=None, description="Who may call. Default: everybody.")
+    tls: ServerTls | None = Field(default=None, description="Serve HTTPS with this certificate.")
     id_header: str | None = Field(
-        None,
+        default=None,
         description="Header whose value becomes the event's id, such as X-GitHub-Delivery, so "
         "that a repeated request is the same event. Default: a new id for each request.",
     )
     type_header: str | None = Field(
-        None,
+        default=None,
         description="Header whose value ends the event's type, such as X-GitHub-Event.",
     )
     reply_status: int = Field(
-        202, ge=200, le=299, description="Status of the answer once the event is stored."
+        default=202, ge=200, le=299, description="Status of the answer once the event is stored."
     )
     timeout: Duration = Field(
-        30.0, description="How long a request waits for the bus, or for the function's reply."
+        default=30.0,
+        description="How long a request waits for the bus, or for the function's reply.",
     )

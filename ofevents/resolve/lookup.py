@@ -1,0 +1,131 @@
+"""Finding what a resource refers to: the port, and the one that looks in files.
+
+`resolve` asks a `LookUp` and knows nothing else of the world. `FileLookUp` is that
+of a folder; the controller's asks the API server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from ofevents.api.documents import Function, KnativeService, Secret, Service
+from ofevents.api.eventbus import ClusterEventBus, EventBus, EventBusSpec, JetStreamSpec
+from ofevents.api.eventsource import EventSource
+from ofevents.api.sink import Ref
+from ofevents.resolve.documents import Documents, Loaded, label
+from ofevents.resolve.problems import nearest
+
+
+class NotFound(Exception):
+    """A reference that leads nowhere; the message says what is missing.
+
+    `near` is the name that was probably meant, "" for none.
+    """
+
+    def __init__(self, message: str, near: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.near = near
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBus:
+    """A bus by its full name: `namespace/name`, or just the name of a cluster-wide one."""
+
+    name: str
+    spec: EventBusSpec
+
+
+class LookUp(Protocol):
+    """Every method raises NotFound for a reference that leads nowhere."""
+
+    def secret(self, namespace: str, name: str, key: str) -> str:
+        """The text under a key of a Secret."""
+        ...
+
+    def bus(self, namespace: str, name: str) -> FoundBus:
+        """The namespace's EventBus of that name, or else the ClusterEventBus."""
+        ...
+
+    def event_source(self, namespace: str, name: str) -> EventSource:
+        """An EventSource that a Trigger reads."""
+        ...
+
+    def url(self, namespace: str, ref: Ref) -> str:
+        """Where a Service or Function can be called."""
+        ...
+
+
+class FileLookUp:
+    """Looks in a set of documents.
+
+    Args:
+        documents: the set.
+        urls: where services run locally: `name` or `namespace/name` -> URL; wins.
+    """
+
+    def __init__(self, documents: Documents, urls: Mapping[str, str] | None = None) -> None:
+        self._urls = dict(urls or {})
+        self._documents = documents
+
+    def _find(self, namespace: str, name: str, *kinds: type) -> Loaded:
+        known = list(self._documents.of(*kinds))
+        for each in known:
+            if (each.namespace, each.name) == (namespace, name):
+                return each
+        what = label(kinds[0].__name__, namespace, name)
+        same = [each.name for each in known if each.namespace == namespace]
+        raise NotFound(f"{what} is not in the set", nearest(name, same))
+
+    def secret(self, namespace: str, name: str, key: str) -> str:
+        found = self._find(namespace, name, Secret).model
+        assert isinstance(found, Secret)
+        value = found.value(key)
+        if value is None:
+            near = nearest(key, [*found.data, *found.string_data])
+            raise NotFound(f"Secret {namespace}/{name} has no key {key}", near)
+        return value
+
+    def bus(self, namespace: str, name: str) -> FoundBus:
+        for kind, where in ((EventBus, namespace), (ClusterEventBus, "")):
+            try:
+                found = self._find(where, name, kind).model
+            except NotFound:
+                continue
+            assert isinstance(found, (EventBus, ClusterEventBus))
+            return FoundBus(f"{where}/{name}" if where else name, found.spec)
+        if name == "default":
+            # A folder without an EventBus runs on a server of its own.
+            return FoundBus("default", EventBusSpec(jetstream=JetStreamSpec()))
+        known = [each.name for each in self._documents.of(EventBus, ClusterEventBus)]
+        raise NotFound(
+            f"neither EventBus {namespace}/{name} nor ClusterEventBus {name} is in the set",
+            nearest(name, [*known, "default"]),
+        )
+
+    def event_source(self, namespace: str, name: str) -> EventSource:
+        found = self._find(namespace, name, EventSource).model
+        assert isinstance(found, EventSource)
+        return found
+
+    def url(self, namespace: str, ref: Ref) -> str:
+        where = ref.namespace or namespace
+        for key in (f"{where}/{ref.name}", ref.name):
+            if key in self._urls:
+                return self._urls[key]
+        kinds: dict[str, type] = {
+            "v1": Service,
+            "serving.knative.dev/v1": KnativeService,
+        }
+        found = self._find(where, ref.name, kinds.get(ref.api_version, Function)).model
+        assert isinstance(found, (Service, KnativeService, Function))
+        if found.url:
+            return found.url
+        if isinstance(found, Service):
+            return f"http://{ref.name}.{where}.svc.cluster.local"
+        raise NotFound(
+            f"{label(ref.kind, where, ref.name)} does not say where it can be called "
+            "(annotation events.openfunction.io/url, or its status)"
+        )
