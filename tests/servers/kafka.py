@@ -193,9 +193,14 @@ class KafkaServer:
             return False
         return await listening(self._ports["plain"])
 
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
     async def stop(self) -> None:
         """End it as an administrator would; its data stay."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.running:
             self._process.terminate()
             try:
                 await asyncio.to_thread(self._process.wait, 20)
@@ -204,7 +209,7 @@ class KafkaServer:
 
     async def kill(self) -> None:
         """SIGKILL; its data stay."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.running:
             self._process.kill()
             await asyncio.to_thread(self._process.wait)
 

@@ -1,0 +1,43 @@
+"""Every source passes the suite of its port, against the real outside world.
+
+A rig module has `open_rig()`, an async context manager that gives a new SourceRig,
+and, where rigs share a server, `close()`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from ofevents import registry
+from ofevents.conformance.check_source import CHECKS, Check
+
+SOURCES = registry.names("ofevents.sources")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_servers() -> Iterator[None]:
+    """What the rigs of a module share is closed after the last test."""
+    yield
+    for name in SOURCES:
+        close = getattr(sys.modules.get(_module(name)), "close", None)
+        if close is not None:
+            asyncio.run(close())
+
+
+def _module(name: str) -> str:
+    return f"tests.conformance.rigs.{name}"
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+@pytest.mark.parametrize("name", SOURCES)
+async def test_source(name: str, check: Check) -> None:
+    async with importlib.import_module(_module(name)).open_rig() as rig:
+        if not check.applies(rig):
+            pytest.skip(f"{name} does not promise it: {rig.features}")
+        await check.run(rig)
