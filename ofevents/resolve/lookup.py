@@ -6,7 +6,7 @@ of a folder; the controller's asks the API server.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from ofevents.api.documents import Function, KnativeService, Secret, Service
 from ofevents.api.eventbus import ClusterEventBus, EventBus, EventBusSpec, JetStreamSpec
 from ofevents.api.eventsource import EventSource
 from ofevents.api.sink import Ref
+from ofevents.errors import ConfigError
 from ofevents.resolve.documents import Documents, Loaded, label
 from ofevents.resolve.problems import nearest
 
@@ -36,6 +37,21 @@ class FoundBus:
 
     name: str
     spec: EventBusSpec
+
+
+def parse_urls(texts: Iterable[str]) -> dict[str, str]:
+    """`name=URL` and `namespace/name=URL` options as the `urls` of a FileLookUp.
+
+    Raises:
+        ConfigError: naming the text that is neither.
+    """
+    urls = {}
+    for text in texts:
+        name, equals, url = text.partition("=")
+        if not name or not equals or not url.startswith(("http://", "https://")):
+            raise ConfigError(f"{text!r} is no override; expected name=http://host:port/path")
+        urls[name] = url
+    return urls
 
 
 class LookUp(Protocol):
