@@ -1,0 +1,86 @@
+"""One process: its event loop, its signals, its end.
+
+Used by every async verb of the command line and by functions that run alone.
+
+The first SIGINT or SIGTERM asks to stop (the verb drains what is in hand); the
+second ends the process at once, after what it started has been killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Final, Self, TypeVar
+
+T = TypeVar("T")
+
+INTERRUPTED: Final = 130
+"""Exit code after a second Ctrl-C, as shells have it."""
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run to the end on uvloop where there is one; a Ctrl-C raises KeyboardInterrupt.
+
+    An error inside a task group is raised as itself where it is the only one, so
+    that a ConfigError keeps its sentence.
+    """
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(main)
+    except BaseExceptionGroup as group:
+        raise _only(group) from None
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop  # here: Windows has none
+
+    return uvloop.new_event_loop
+
+
+def _only(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+class Stop:
+    """Set by the first signal; the second one ends the process.
+
+    Attributes:
+        event: set once the process shall stop.
+        at_once: called before the process ends by a second signal: each kills
+            something that would outlive us. They must not block.
+    """
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.at_once: list[Callable[[], None]] = []
+        self.signal: signal.Signals | None = None
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[Self]:
+        """Take SIGINT and SIGTERM while the block runs."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            yield self
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if not self.event.is_set():
+            self.signal = number
+            self.event.set()
+            return
+        for kill in self.at_once:
+            with contextlib.suppress(Exception):
+                kill()
+        os._exit(INTERRUPTED)
