@@ -1,1 +1,6 @@
-"""Step 3 and 4: reads the bus, decides with CEL, owes each subscriber a delivery."""
+"""Steps 3 to 5 of the data's way: a Trigger reads the bus, decides, and delivers."""
+
+from ofevents.trigger.trace import Outcome, Trace
+from ofevents.trigger.worker import run
+
+__all__ = ["Outcome", "Trace", "run"]
