@@ -67,7 +67,8 @@ def build(
     """A client for `target` that keeps at most `connections` connections open.
 
     Args:
-        timeout: seconds for a whole call, from connecting to the end of the answer.
+        timeout: seconds for a whole call, from connecting to the end of the answer, and
+            as many before it for a connection to become free.
         headers: sent with every request that does not set them itself.
 
     Raises:
@@ -84,6 +85,7 @@ def build(
         .zstd(False)
         .deflate(False)
         .timeout(timedelta(seconds=timeout))
+        .pool_timeout(timedelta(seconds=timeout))
         .connect_timeout(timedelta(seconds=min(timeout, _CONNECT_TIMEOUT)))
         .pool_idle_timeout(timedelta(seconds=_IDLE))
         .pool_max_idle_per_host(connections)

@@ -121,7 +121,6 @@ class HttpSubscriber:
                 f"event {event_id[:80]} cannot be sent to {self.address}: one of its attributes "
                 "has a character that no HTTP header may hold"
             ) from error
-        status = 0
         try:
             async with request.build_streamed() as response:
                 status = response.status
@@ -130,9 +129,6 @@ class HttpSubscriber:
                     return answer.ACCEPTED[status]
                 return await self._read(response, status)
         except PyreqwestError as error:
-            if 200 <= status < 300 and self._answers == "ignore":
-                # It has accepted; that the rest of its answer was cut off changes nothing.
-                return answer.ACCEPTED[status]
             raise self._broken(error) from error
 
     async def _read(self, response: Response, status: int) -> Reply:
@@ -151,16 +147,13 @@ class HttpSubscriber:
             for name in ("retry-after", "location")
             if (value := response.get_header(name)) is not None
         }
-        try:
-            said = await answer.quote(response)
-        except PyreqwestError:
-            said = ""  # the status alone decides
+        said = await answer.quote(response)
         for secret in self._secrets:
             said = said.replace(secret, "***")
         return answer.failure(status, headers, self.address, said, self._clock)
 
     def _broken(self, error: PyreqwestError) -> OfeventsError:
-        """No answer, or half of one."""
+        """No answer, or half of one: both mean that the call is not acknowledged."""
         if isinstance(error, RequestTimeoutError):
             return TimedOut(f"{self.address} did not answer within {self._timeout:g} s")
         return Unavailable(f"{self.address}: {_cause(error)}", status=0)

@@ -16,6 +16,7 @@ _BURST = 0.1
 
 Without it the rate could never be reached, as every timer fires a little late.
 """
+_SHORTEST_WAIT = 0.001
 
 
 class Limit:
@@ -54,8 +55,8 @@ class TokenBucket:
         """Return when a token is there, and take it."""
         async with self._turn:
             while (missing := 1.0 - self._fill()) > 0.0:
-                # A nanosecond more, or rounding would leave the token a hair short.
-                await self._clock.sleep(missing / self._rate + 1e-9)
+                # A wait that rounding makes too short would be repeated without end.
+                await self._clock.sleep(max(missing / self._rate, _SHORTEST_WAIT))
             self._tokens -= 1.0
 
     def _fill(self) -> float:

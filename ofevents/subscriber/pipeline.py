@@ -1,6 +1,6 @@
 """Puts the way out together: what the trigger and the source call.
 
-    DeadLetter( ReplyTo( Retry( Limit( Measure( HttpSubscriber | Timeout(Topic) )))))
+    DeadLetter( ReplyTo( Retry( Limit( Measure( HttpSubscriber | TopicSubscriber )))))
 
 The trigger puts its inbox between Retry's `Postponed` and the bus, outside all of
 this; a source without a bus has none, gives no `hold`, and so waits.
@@ -55,7 +55,9 @@ async def open_subscriber(
     if isinstance(target, TopicTarget):
         if bus is None:
             raise ConfigError("a topic needs an eventBus", path="topic")
-        yield Timeout(TopicSubscriber(bus, target.topic, batch=batch), options.timeout)
+        # No timeout of its own: a publish has the bus's deadline, and a bus that is slow
+        # must not count as a subscriber that is away.
+        yield TopicSubscriber(bus, target.topic, batch=batch)
         return
     async with open_http(
         target,
@@ -67,7 +69,8 @@ async def open_subscriber(
         timeout=options.timeout,
         connections=options.concurrency,
     ) as subscriber:
-        yield subscriber
+        # Who waits for the answer waits for a token and a free connection, too.
+        yield Timeout(subscriber, options.timeout) if answers == "pass" else subscriber
 
 
 def compose(

@@ -1,7 +1,7 @@
-"""Timeout: bounds one call to a subscriber that has no timeout of its own.
+"""Timeout: bounds a call as a whole, for a caller who waits for the answer (promise 11).
 
-The HTTP subscriber hands the timeout to its client, which is cheaper; this is
-for topics and for subscribers of others.
+A delivery in the background needs none: the HTTP client's own timeout bounds each
+request and costs nothing, a publish has the bus's deadline.
 """
 
 from __future__ import annotations

@@ -265,7 +265,7 @@ class TokenServer:
     def __init__(self, client_id: str, secret: str, *, life: float = 3600.0) -> None:
         pair = base64.b64encode(f"{client_id}:{secret}".encode()).decode()
         self._expected = f"Basic {pair}"
-        self._life = life
+        self.life = life
         self.given = 0
 
     def __call__(self, seen: Seen) -> Answer:
@@ -273,7 +273,7 @@ class TokenServer:
         if seen.headers.get("authorization") != self._expected:
             return Answer(401, as_json, b'{"error":"invalid_client"}')
         self.given += 1
-        body = {"access_token": f"token-{self.given}", "expires_in": self._life}
+        body = {"access_token": f"token-{self.given}", "expires_in": self.life}
         return Answer(200, as_json, json.dumps(body).encode())
 
 
