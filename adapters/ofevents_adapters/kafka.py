@@ -18,6 +18,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 from confluent_kafka import KafkaException, Message
 
@@ -55,7 +56,8 @@ class KafkaSource:
         self._path = f"spec.kafka.{identity.entry}"
         self._topic = spec.topic or identity.entry
         self._config = client_config(spec, identity)
-        self._source = f"/{identity.writer}"
+        parts = (identity.namespace, identity.name, identity.entry)
+        self._source = "/ofevents/" + "/".join(quote(part, safe="") for part in parts)
         self.clock = clock
         self._log = Log(namespace=identity.namespace, name=identity.name, entry=identity.entry)
 
