@@ -128,7 +128,7 @@ def _plain(record: Record, source: str, value: bytes | None, headers: Mapping[st
     if value is None:
         return Event(attributes, None)
     content_type = _text(headers, "content-type") if headers else None
-    if content_type:
+    if content_type and content_type.isascii() and content_type.isprintable():
         attributes["datacontenttype"] = content_type
         return Event(attributes, value)
     try:
