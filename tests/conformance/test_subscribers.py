@@ -14,6 +14,7 @@ RIGS = [
     subscribers.http_binary,
     subscribers.http_structured,
     subscribers.topic_memory,
+    subscribers.topic_jetstream,
 ]
 
 

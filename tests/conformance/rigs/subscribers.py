@@ -16,6 +16,7 @@ from ofevents.errors import BadEvent
 from ofevents.event import Event
 from ofevents.ports import Bus, Subscriber
 from ofevents.subscriber import open_subscriber
+from tests.conformance.rigs.jetstream import open_rig
 from tests.servers.sink import Sink
 
 TOPIC = topics.user("check", "subscriber")
@@ -121,3 +122,10 @@ async def topic_memory() -> AsyncIterator[Rig]:
     async with MemoryBus(resolved, clock=SystemClock()) as bus:
         await bus.ensure([TOPIC], [])
         yield TopicRig(bus, _MemoryBreaker(bus))
+
+
+@asynccontextmanager
+async def topic_jetstream() -> AsyncIterator[Rig]:
+    async with open_rig() as server, server.make() as bus:
+        await bus.ensure([TOPIC], [])
+        yield TopicRig(bus, server)
