@@ -13,7 +13,7 @@ from typing import Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from ofevents.api.meta import Model
+from ofevents.api.meta import Model, SecretValue
 from ofevents.api.scalars import (
     DURATION_EXPECTED,
     DURATION_PATTERN,
@@ -24,6 +24,9 @@ from ofevents.api.scalars import (
 )
 from ofevents.api.schema import Schema, at, structural
 from ofevents.resolve.problems import Path, nearest
+
+_FORMS: Final = ("@text", "@from")
+"""How pydantic calls the forms of a credential; no document contains these words."""
 
 _PATTERNS: Final = {
     DURATION_PATTERN: DURATION_EXPECTED,
@@ -56,18 +59,20 @@ def explain(error: ValidationError, model: type[Model]) -> list[tuple[Path, str,
 
 
 def _one(detail: ErrorDetails, schema: Schema) -> tuple[Path, str, str, str]:
-    # Parts with "@" are the forms of a union, which no document contains.
-    path: Path = tuple(
-        part for part in detail["loc"] if not (isinstance(part, str) and part.startswith("@"))
-    )
+    path: Path = tuple(part for part in detail["loc"] if part not in _FORMS)
+    inside = path
+    if "@from" in detail["loc"]:
+        # The cluster's schema leaves a credential open; its second form has one of its own.
+        schema = structural(SecretValue)
+        inside = detail["loc"][detail["loc"].index("@from") + 1 :]
     kind, context = detail["type"], detail.get("ctx", {})
     name = str(path[-1]) if path else "the document"
-    place = at(schema, path)
+    place = at(schema, inside)
     found = _FOUND.get(type(detail["input"]), "something else")
     if kind == "missing":
         return path, f"{name} is missing", describe(place), ""
     if kind == "extra_forbidden":
-        known = sorted((at(schema, path[:-1]) or {}).get("properties", {}))
+        known = sorted((at(schema, inside[:-1]) or {}).get("properties", {}))
         near = nearest(name, known)
         return path, f"unknown field {name}", _words(known) if not near else "", near
     if kind == "literal_error":
