@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from tests.servers import ServerFailed, ServerMissing, cache_dir, free_port, listening, until
 
@@ -225,10 +225,18 @@ class KafkaServer:
 
     # -- what tests do with it ----------------------------------------------
 
-    async def create_topic(self, name: str, partitions: int = 1) -> None:
+    async def create_topic(
+        self, name: str, partitions: int = 1, *, config: dict[str, str] | None = None
+    ) -> None:
         """Create a Kafka topic, and return when the broker serves it."""
         admin = AdminClient({"bootstrap.servers": self.brokers})
-        made = admin.create_topics([NewTopic(name, partitions, 1)])[name]
+        made = admin.create_topics([NewTopic(name, partitions, 1, config=config or {})])[name]
+        await asyncio.to_thread(made.result, 20)
+
+    async def add_partitions(self, name: str, total: int) -> None:
+        """Let a topic have that many partitions."""
+        admin = AdminClient({"bootstrap.servers": self.brokers})
+        made = admin.create_partitions([NewPartitions(name, total)])[name]
         await asyncio.to_thread(made.result, 20)
 
     async def produce(self, topic: str, records: Iterable[dict[str, Any]]) -> None:

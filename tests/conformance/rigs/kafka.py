@@ -14,7 +14,7 @@ from ofevents.bus.broker import Broker
 from ofevents.bus.memory_store import MemoryStore
 from ofevents.clock import SystemClock
 from ofevents.event import Event
-from ofevents.ports import SourceIdentity
+from ofevents.ports import SourceIdentity, Store
 from tests.servers.kafka import KafkaServer
 
 _PARTITIONS = 4
@@ -30,7 +30,9 @@ class KafkaRig:
     poisonable = True
 
     def __init__(self, server: KafkaServer) -> None:
-        self.store = MemoryStore(Broker(max_bytes=1_000_000, window=60), SystemClock())
+        self.store: Store | None = MemoryStore(
+            Broker(max_bytes=1_000_000, window=60), SystemClock()
+        )
         self.server = server
         self.topic = f"orders-{uuid.uuid4().hex[:8]}"
         self._count = itertools.count()
