@@ -87,6 +87,8 @@ def opt_index(a: Any, key: Any) -> Optional:
     a = plain(a)
     if type(a) is Optional:
         return opt_index(a.value, key) if a.present else NONE
+    if isinstance(a, Mapping) and type(key) not in (str, int, UInt, bool, float):
+        return NONE
     found = _element(a, plain(key))
     return NONE if found is MISSING else Optional(found)
 

@@ -54,7 +54,7 @@ def add(B: Budget, a: Any, b: Any) -> Any:
         if kind is UInt:
             return fit_uint(int(a) + int(b))
         if kind is Duration:
-            return Duration(a.ns + b.ns)
+            return Duration.fit(a.ns + b.ns)
     elif (kind is Timestamp and other is Duration) or (kind is Duration and other is Timestamp):
         return Timestamp(a.ns + b.ns)
     left, right = _plain_list(a), _plain_list(b)
@@ -79,7 +79,7 @@ def sub(a: Any, b: Any) -> Any:
         if kind is UInt:
             return fit_uint(int(a) - int(b))
         if kind is Duration or kind is Timestamp:
-            return Duration(a.ns - b.ns)
+            return Duration.fit(a.ns - b.ns)
     elif kind is Timestamp and other is Duration:
         return Timestamp(a.ns - b.ns)
     return _again(sub, "-", a, b)

@@ -125,7 +125,15 @@ class Builder:
     def exprlist(self, children: Children) -> Children:
         return children[::2]
 
-    items = mapinits = fieldinits = exprlist
+    def items(self, children: Children) -> Children:
+        """One element, or a list and one more."""
+        if len(children) == 1:
+            return children
+        found: Children = children[0]
+        found.append(children[2])
+        return found
+
+    mapinits = fieldinits = items
 
     def item(self, children: Children) -> tuple[Node, bool]:
         return children[-1], len(children) == 2

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ofevents.cel import access, arithmetic, compare
-from ofevents.cel.frames import Frame, Run, absorb, loop
+from ofevents.cel.frames import Failed, Frame, Run, absorb, bound, loop
 from ofevents.cel.functions import FUNCTIONS, Function
-from ofevents.cel.limits import Budget
+from ofevents.cel.limits import Budget, LimitExceeded
 from ofevents.cel.moments import event_time
 from ofevents.cel.tree import (
     Bind,
@@ -64,7 +64,7 @@ def careful(node: Node) -> Run:
             return _var(node.name)
         case Local():
             slot = node.slot
-            return lambda f: f.slots[slot]
+            return lambda f: bound(f.slots[slot])
         case Unknown():
             return _fail(node.message)
         case Select():
@@ -207,7 +207,12 @@ def _bind(node: Bind) -> Run:
     slot, value, body = node.name.slot, careful(node.value), careful(node.body)
 
     def bind(f: Frame) -> Any:
-        f.slots[slot] = value(f)
+        try:
+            f.slots[slot] = value(f)
+        except (LimitExceeded, RecursionError, MemoryError):
+            raise
+        except Exception as error:
+            f.slots[slot] = Failed(error)  # an error only where the name is used
         return body(f)
 
     def opt(f: Frame) -> Any:

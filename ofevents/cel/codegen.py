@@ -87,7 +87,10 @@ class Codegen(Scribe):
         return self._field(node, node.operand, operand, node.name)
 
     def _field(self, node: Node, owner: Node, operand: str, name: str) -> str:
-        source = f"{operand}[{name!r}]"
+        if isinstance(owner, Var | Local | Select | Index):
+            source = f"{operand}[{name!r}]"
+        else:
+            source = f"select({operand}, {name!r})"  # Python warns of a literal with [...]
         if name == "time" and owner.type == EVENT:
             return f"event_time({source})"
         return source
@@ -99,7 +102,7 @@ class Codegen(Scribe):
             return f"opt_index({operand}, {self.source(node.key)})"
         if type(key) is str:
             return self._field(node, node.operand, operand, key)
-        if type(key) is int and key >= 0:
+        if type(key) is int and key >= 0 and not isinstance(node.operand, Const):
             t = self.temporary()
             return f"({t}[{key}] if type({t} := {operand}) is list else index({t}, {key}))"
         return f"index({operand}, {self.source(node.key)})"
@@ -133,7 +136,7 @@ class Codegen(Scribe):
         if isinstance(left, Const) and not isinstance(right, Const):
             left, right = right, left
         source = self.source(left)
-        if not isinstance(right, Const):
+        if not isinstance(right, Const) or isinstance(left, Const):
             name = "eq" if op == "==" else "ne"
             return f"{name}({self.b()}, {source}, {self.source(right)})"
         value = right.value

@@ -96,7 +96,7 @@ def to_string(B: Budget, value: Any) -> str:
         case int():
             return str(fit_any(value))
         case float():
-            return double_text(value)
+            return _general(value)
         case bytes():
             B.make(len(value))
             try:
@@ -105,9 +105,20 @@ def to_string(B: Budget, value: Any) -> str:
                 raise EvaluationError("string(): the bytes are no valid UTF-8") from None
         case Timestamp() | Duration():
             return str(value)
-        case CelType():
-            return value.name
     no_overload("string()", value)
+
+
+def _general(value: float) -> str:
+    """As the reference implementations write it: from a million on with an exponent."""
+    if not math.isfinite(value):
+        return repr(value)
+    digits, _, exponent = f"{value!r}".partition("e")
+    if not exponent and abs(value) >= 1e6:
+        whole, _, fraction = digits.lstrip("-").partition(".")
+        exponent = f"+{len(whole) - 1:02d}"
+        digits = f"{whole[0]}.{whole[1:]}{fraction}".rstrip("0").removesuffix(".")
+        return f"{'-' if value < 0 else ''}{digits}e{exponent}"
+    return double_text(value)
 
 
 def fit_any(value: int) -> int:
@@ -118,13 +129,8 @@ def fit_any(value: int) -> int:
 
 
 def double_text(value: float) -> str:
-    """The shortest text that reads as the same double: `1`, `0.1`, `1e+100`, `NaN`."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    text = repr(value)
-    return text.removesuffix(".0")
+    """The shortest text that reads as the same double: `1`, `0.1`, `1e+100`, `inf`, `nan`."""
+    return repr(value).removesuffix(".0")
 
 
 def to_bytes(B: Budget, value: Any) -> bytes:
@@ -176,12 +182,6 @@ def to_duration(value: Any) -> Duration:
             return value
         case str():
             return parse_duration(value)
-        case bool():
-            no_overload("duration()", value)
-        case UInt():
-            no_overload("duration()", value)
-        case int():
-            return Duration(value * 1_000_000_000)
     no_overload("duration()", value)
 
 

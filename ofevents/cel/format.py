@@ -147,7 +147,9 @@ def _string(B: Budget, value: Any, depth: int) -> str:
         inner = ", ".join(f"{key}: {each}" for key, each in sorted(entries))
         B.make(len(inner))
         return f"{{{inner}}}"
-    if isinstance(value, str | bool | int | Timestamp | Duration | CelType):
+    if isinstance(value, CelType):
+        return value.name
+    if isinstance(value, str | bool | int | Timestamp | Duration):
         return to_string(B, value)
     raise EvaluationError(
         "error during formatting: string clause can only be used on strings, bools, bytes, ints, "

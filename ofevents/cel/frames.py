@@ -24,6 +24,22 @@ class Frame:
 Run = Callable[[Frame], Any]
 
 
+class Failed:
+    """What a name is bound to when its value could not be evaluated."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+def bound(value: Any) -> Any:
+    """The value of a name, or the error that it is bound to."""
+    if type(value) is Failed:
+        raise value.error
+    return value
+
+
 def absorb(f: Frame, conditions: Iterable[Run], *, decides: bool) -> bool:
     """`&&`, `||`, `all` and `exists`: one false (true) decides, whatever errors are beside it.
 

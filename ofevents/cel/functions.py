@@ -80,8 +80,6 @@ def _of_non_zero(value: Any) -> Optional:
 def _zero(value: Any) -> bool:
     if isinstance(value, Duration | Timestamp):
         return value.ns == 0
-    if isinstance(value, Optional):
-        return not value.present
     return not value
 
 
@@ -110,8 +108,7 @@ _PLAIN: list[tuple[Callable[..., Any], str]] = [
     (convert.to_bool, "bool(bool) -> bool; bool(string) -> bool"),
     (convert.to_timestamp, "timestamp(timestamp) -> timestamp; timestamp(string) -> timestamp; "
      "timestamp(int) -> timestamp"),
-    (convert.to_duration, "duration(duration) -> duration; duration(string) -> duration; "
-     "duration(int) -> duration"),
+    (convert.to_duration, "duration(duration) -> duration; duration(string) -> duration"),
     (strings.char_at, "string|charAt(int) -> string"),
     (strings.index_of, "string|indexOf(string) -> int; string|indexOf(string, int) -> int"),
     (strings.last_index_of, "string|lastIndexOf(string) -> int; "
@@ -147,7 +144,7 @@ _BUDGETED: list[tuple[Callable[..., Any], str]] = [
     (strings.matches, "matches(string, string) -> bool; string|matches(string) -> bool"),
     (convert.to_string, "string(string) -> string; string(bool) -> string; string(int) -> string; "
      "string(uint) -> string; string(double) -> string; string(bytes) -> string; "
-     "string(timestamp) -> string; string(duration) -> string; string(type(A)) -> string"),
+     "string(timestamp) -> string; string(duration) -> string"),
     (convert.to_bytes, "bytes(bytes) -> bytes; bytes(string) -> bytes"),
     (strings.lower_ascii, "string|lowerAscii() -> string"),
     (strings.upper_ascii, "string|upperAscii() -> string"),

@@ -32,7 +32,7 @@ class Limits:
         size: bytes that an evaluation may make (strings and lists), and of its result.
     """
 
-    length: int = 16_384
+    length: int = 32_768
     depth: int = 96
     nodes: int = 10_000
     steps: int = 1_000_000

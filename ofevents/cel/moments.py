@@ -42,7 +42,10 @@ def parse_timestamp(text: str) -> Timestamp:
         if match is None:
             raise ValueError
         *parts, fraction, zone = match.groups()
-        seconds = (datetime(*map(int, parts)) - _EPOCH) // timedelta(seconds=1)  # type: ignore[arg-type]
+        year, month, day, hour, minute, second = map(int, parts)
+        # RFC 3339 has leap seconds; the last one of a minute is the first of the next.
+        start = datetime(year, month, day, hour, minute, second - (second == 60))
+        seconds = (start - _EPOCH) // timedelta(seconds=1) + (second == 60)
         if zone not in "Zz":
             seconds -= _offset_seconds(zone)
     except (ValueError, OverflowError):
@@ -85,7 +88,7 @@ def _zone(name: str) -> tzinfo:
         if hours <= 23 and minutes <= 59:
             offset = timedelta(hours=hours, minutes=minutes)
             return timezone(-offset if match[1] == "-" else offset)
-    elif name in ("UTC", "Z"):
+    elif name in ("UTC", "Z", ""):
         return UTC
     else:
         try:

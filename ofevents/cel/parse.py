@@ -38,15 +38,15 @@ member : member_dot | member_dot_arg | member_index | member_object | primary
 member_dot : member "." field | member "." "?" field
 member_dot_arg : member "." IDENT "(" [exprlist] ")"
 member_index : member "[" expr "]" | member "[" "?" expr "]"
-member_object : member "{" [fieldinits] "}" | member "{" fieldinits "," "}"
+member_object : member "{" "}" | member "{" fieldinits "}" | member "{" fieldinits "," "}"
 field : IDENT | QUOTED
-list_lit : "[" [items] "]" | "[" items "," "]"
-items : item ("," item)*
+list_lit : "[" "]" | "[" items "]" | "[" items "," "]"
+items : item | items "," item
 item : expr | "?" expr
-map_lit : "{" [mapinits] "}" | "{" mapinits "," "}"
-mapinits : mapinit ("," mapinit)*
+map_lit : "{" "}" | "{" mapinits "}" | "{" mapinits "," "}"
+mapinits : mapinit | mapinits "," mapinit
 mapinit : expr ":" expr | "?" expr ":" expr
-fieldinits : fieldinit ("," fieldinit)*
+fieldinits : fieldinit | fieldinits "," fieldinit
 fieldinit : field ":" expr | "?" field ":" expr
 INT_LIT.1 : /-?(0x[0-9a-fA-F]+|[0-9]+)/
 UINT_LIT.2 : /-?(0x[0-9a-fA-F]+|[0-9]+)[uU]/

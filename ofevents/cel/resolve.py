@@ -58,11 +58,12 @@ MACROS = frozenset(name for name, _ in _LOOPS) | {"has", "cel.bind", "optMap", "
 class Resolver:
     """Resolves one expression. Problems are collected; an unknown name becomes an `Unknown`."""
 
-    def __init__(self, text: str, environment: Environment, *, macros: bool = True) -> None:
+    def __init__(self, text: str, environment: Environment) -> None:
         self._text = text
         self._environment = environment
-        self._macros = macros
         self._slots = 0
+        self.nodes = 0
+        """How many nodes were resolved."""
         self.variables: set[str] = set()
         self.mistakes: list[Problem] = []
         """Wrong in any case."""
@@ -71,6 +72,7 @@ class Resolver:
 
     def resolve(self, node: Node, scope: Scope) -> Node:
         """The node with its macros expanded and its names resolved."""
+        self.nodes += 1
         match node:
             case Const():
                 return node
@@ -136,10 +138,9 @@ class Resolver:
 
     def _call(self, node: Call, scope: Scope) -> Node:
         qualified = self._qualified(node, scope)
-        if self._macros:
-            expanded = self._macro(node, qualified, scope)
-            if expanded is not None:
-                return expanded
+        expanded = self._macro(node, qualified, scope)
+        if expanded is not None:
+            return expanded
         if qualified in FUNCTIONS or qualified in self._environment.declared:
             return self._function(node, qualified, None, scope)
         if node.target is None:

@@ -150,6 +150,8 @@ def split(B: Budget, value: Any, separator: Any, limit: Any = -1) -> list[str]:
         return []
     if between:
         return subject.split(between, count - 1 if count > 0 else -1)
+    if not subject:
+        return [""]
     if 0 < count < len(subject):
         return [*subject[: count - 1], subject[count - 1 :]]
     return list(subject)

@@ -20,6 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = 1_000_000_000
 TIMESTAMP_MIN = -62_135_596_800 * _SECOND
 TIMESTAMP_MAX = 253_402_300_800 * _SECOND - 1
+DURATION_MAX = 315_576_000_000 * _SECOND
 
 
 class UInt(int):
@@ -67,16 +68,26 @@ class Timestamp:
 @total_ordering
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """A length of time in nanoseconds, within int64 (about 292 years)."""
+    """A length of time in nanoseconds, at most about 10,000 years.
+
+    Arithmetic stays within int64 (about 292 years), see `Duration.fit`.
+    """
 
     ns: int
 
     def __post_init__(self) -> None:
-        if not INT_MIN <= self.ns <= INT_MAX:
-            raise EvaluationError("duration out of range: at most about 292 years")
+        if abs(self.ns) > DURATION_MAX:
+            raise EvaluationError("duration out of range: at most 315576000000 s are allowed")
 
     def __lt__(self, other: object) -> bool:
         return self.ns < other.ns if isinstance(other, Duration) else NotImplemented
+
+    @classmethod
+    def fit(cls, ns: int) -> Duration:
+        """The result of an addition or subtraction."""
+        if not INT_MIN <= ns <= INT_MAX:
+            raise EvaluationError("duration out of range: the result is over 292 years")
+        return cls(ns)
 
     @classmethod
     def of(cls, value: timedelta) -> Duration:
@@ -89,7 +100,11 @@ class Duration:
 
 
 def _fraction(nanoseconds: int) -> str:
-    return f".{nanoseconds:09d}".rstrip("0") if nanoseconds else ""
+    """None, three, six or nine digits, as protobuf's JSON has it."""
+    if not nanoseconds:
+        return ""
+    digits = f".{nanoseconds:09d}"
+    return digits[: 4 if nanoseconds % 1_000_000 == 0 else 7 if nanoseconds % 1000 == 0 else 10]
 
 
 @dataclass(frozen=True, slots=True)
