@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from ofevents.bus import topics as names
-from ofevents.errors import BusFull, ConfigError
+from ofevents.errors import BusFull, Disconnected
 from ofevents.ports import Consumer
 
 
@@ -184,7 +184,10 @@ class Broker:
     def group(self, name: str) -> Group:
         group = self.groups.get(name)
         if group is None:
-            raise ConfigError(f"the bus has no consumer group {name!r}: ensure it before consuming")
+            raise Disconnected(
+                f"consumer group {name!r} does not exist on the bus (any more): it has to be "
+                "ensured again"
+            )
         return group
 
     def take(self, group: Group, most: int) -> list[tuple[Record, int]]:

@@ -64,7 +64,6 @@ async def browse(
 ) -> AsyncIterator[Received]:
     """See `Bus.browse`."""
     readers = [_Reader(streams, topic) for topic in dict.fromkeys(topics)]
-    await link.ready()
     start = since or 0.0
     if since is None:
         start = clock.now()

@@ -58,6 +58,8 @@ async def following(
         request["seq"] = max(1, sequence)
     else:
         request["start_time"] = datetime.fromtimestamp(since).astimezone().isoformat()
+    if link.client is None:
+        await link.ready(link.options.publish_deadline)
     pages = _Pages(asyncio.get_running_loop().create_future())
     token, reply = link.expect(pages)
     try:

@@ -117,7 +117,7 @@ class JetStreamBus:
 
     async def inspect(self) -> BusReport:
         """See the port."""
-        return await inspect(self._link, self._streams)
+        return await inspect(self._streams)
 
     async def remove(self, *, topics: Sequence[str] = (), groups: Sequence[str] = ()) -> None:
         """See the port."""

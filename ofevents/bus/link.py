@@ -104,15 +104,19 @@ class Link:
             await client.close()
         self._lose("the bus is closed")
 
-    async def ready(self) -> Client:
-        """The client, once connected.
+    async def ready(self, within: float | None = None) -> Client:
+        """The client, once connected; waits as long as it takes, or `within` seconds.
 
         Raises:
             ConfigError: connecting showed that the declaration is wrong.
-            Disconnected: the bus is closed.
+            Disconnected: the bus is closed, or was not connected in time.
         """
         while True:
-            await self._up.wait()
+            try:
+                async with asyncio.timeout(within):
+                    await self._up.wait()
+            except TimeoutError:
+                raise Disconnected(self.reason) from None
             if self._failed is not None:
                 raise self._failed
             if self._closing:
@@ -122,23 +126,27 @@ class Link:
 
     async def _keep(self) -> None:
         """Connect, wait until it is lost, connect again; forever."""
-        for attempt in itertools.count():
+        attempt, said = 0, ""
+        while True:
             self._gone = asyncio.Event()
             try:
                 await self._connect()
+                attempt, said = 0, ""
                 await self._gone.wait()
                 self._log.warning("reconnecting", reason=self.reason, delay=_BACKOFF[0])
-                await self._clock.sleep(_BACKOFF[0])
-                continue
             except ConfigError as error:
                 self._fail(error)
                 return
             except (OSError, nats.errors.Error, TimeoutError, Disconnected) as error:
+                # The error callback has told why no server could be reached.
                 if not isinstance(error, nats.errors.NoServersError):
                     self.reason = _why(error, self._shown)
             await self._discard()
             delay = _BACKOFF[min(attempt, len(_BACKOFF) - 1)]
-            self._log.warning("waiting", reason=self.reason, delay=delay)
+            attempt += 1
+            if attempt > 1 and self.reason != said:
+                said = self.reason
+                self._log.warning("waiting", reason=said, delay=delay)
             await self._clock.sleep(delay)
 
     async def _connect(self) -> None:
@@ -173,6 +181,7 @@ class Link:
                 **extra,
             )
         except BaseException as problem:
+            gone.set()
             await client.close()
             if not isinstance(problem, ImportError):
                 raise
@@ -275,12 +284,16 @@ class Link:
         """One question, one answer.
 
         Raises:
-            Disconnected: the connection is lost, or no answer within `timeout` seconds.
+            Disconnected: not connected within `timeout` seconds, the connection is lost,
+                or no answer within as many again.
         """
+        deadline = timeout or self.options.publish_deadline
+        if self.client is None:
+            await self.ready(deadline)
         one = _One(asyncio.get_running_loop().create_future())
         token, reply = self.expect(one)
         try:
-            async with asyncio.timeout(timeout or self.options.publish_deadline):
+            async with asyncio.timeout(deadline):
                 await self.send(subject, body, reply=reply, headers=headers)
                 return await one.future
         except TimeoutError:

@@ -7,7 +7,7 @@ Trigger meet although each opens its own connection; the broker outlives the
 connections and ends with the event loop.
 
 Options: `name`, `max_bytes` (default 256 MiB, all topics together), `max_size`
-(a body's largest size, 1 MiB), `duplicate_window` (120 s), `ack_wait` (30 s; only
+(an event's largest size, 1 MiB), `duplicate_window` (120 s), `ack_wait` (30 s; only
 tells `hold`, as nobody can die here without giving back).
 """
 
@@ -104,8 +104,9 @@ class MemoryBus:
         if names.split(topic)[0] != "inbox" and any(one.due for one in messages):
             raise ConfigError(f"{topic} keeps nothing back until it is due: only an inbox does")
         ready = [(one, *codec.encode(one)) for one in messages]
-        for _, _, body in ready:
-            if len(body) > self.max_size:
+        for one, _, body in ready:
+            room = codec.DELIVERY_ROOM if isinstance(one.body, Delivery) else 0
+            if len(body) > self.max_size + room:
                 raise TooLarge(f"a message of {len(body)} bytes; the bus takes {self.max_size}")
         for one, headers, body in ready:
             id = codec.message_id(topic, one)
@@ -137,6 +138,7 @@ class MemoryBus:
             with broker.listening(intake.changed):
                 started()
                 while not intake.stopping:
+                    broker.group(group)
                     broker.advance(self._clock.now())
                     taken = [] if broker.down else broker.take(state, intake.free)
                     if taken:

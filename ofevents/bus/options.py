@@ -82,8 +82,10 @@ class JetStreamOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: str
-    """One URL, or several separated by commas."""
+    url: str | None = None
+    """One URL, or several separated by commas. Whoever starts an embedded server
+    (`EmbeddedServer`) puts its URL here."""
+    embedded: bool = False
     credentials: Credentials = Credentials()
     tls: Tls | None = None
     stream: str = "ofevents"
@@ -92,12 +94,14 @@ class JetStreamOptions(BaseModel):
     storage: Literal["file", "memory"] = "file"
     max_age: float = Field(7 * 86400.0, ge=1)
     max_bytes: int | None = Field(None, ge=64 * 1024)
-    """Of events, and again of dead letters. None: as much as the server grants, from
-    10 GiB down; its own limit is below the disk's free space."""
+    """Of events; dead letters may take a quarter more. None: as much as the server
+    grants, from 10 GiB down; its own limit is below the disk's free space."""
     duplicate_window: float = Field(120.0, ge=0.1)
     ack_wait: float = Field(30.0, ge=1)
     publish_deadline: float = Field(5.0, gt=0)
     monitoring: str | None = None
+    sync: Literal["default", "always"] | None = None
+    """Of an embedded server; a server of one's own has a setting for it."""
 
     @field_validator("stream")
     @classmethod
@@ -108,7 +112,7 @@ class JetStreamOptions(BaseModel):
 
     @property
     def servers(self) -> list[str]:
-        return [url.strip() for url in self.url.split(",") if url.strip()]
+        return [url.strip() for url in (self.url or "").split(",") if url.strip()]
 
 
 def read_options(options: Mapping[str, Any]) -> JetStreamOptions:
@@ -118,10 +122,22 @@ def read_options(options: Mapping[str, Any]) -> JetStreamOptions:
         ConfigError: one line per wrong option.
     """
     try:
-        return JetStreamOptions.model_validate(dict(options))
+        read = JetStreamOptions.model_validate(dict(options))
     except ValidationError as error:
         lines = [
             f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
             for one in error.errors(include_input=False, include_url=False)
         ]
         raise ConfigError("; ".join(lines), path="jetstream") from None
+    if not read.servers:
+        raise ConfigError(
+            "the bus has no url: only `ofevents run` starts a nats-server of its own",
+            path="jetstream.url",
+        )
+    if read.sync is not None and not read.embedded:
+        raise ConfigError(
+            "sync is a setting of the server that ofevents runs itself; with a url, set "
+            "`sync_interval` in that server's own configuration",
+            path="jetstream.sync",
+        )
+    return read

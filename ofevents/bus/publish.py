@@ -144,14 +144,7 @@ class Publisher:
             Conflict: the expected revision is not the current one.
             Disconnected, BusFull: as `Bus.publish`.
         """
-        try:
-            async with asyncio.timeout(self._deadline):
-                await self._link.ready()
-                msg = await self._link.ask(subject, body, headers=headers)
-        except TimeoutError:
-            raise Disconnected(
-                f"the store did not confirm within {self._deadline:g} s: {self._link.reason}"
-            ) from None
+        msg = await self._link.ask(subject, body, headers=headers)
         if error := _refusal(msg):
             raise error
         revision: int = json.loads(msg.data)["seq"]

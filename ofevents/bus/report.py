@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ofevents.bus.link import Link
 from ofevents.bus.streams import Streams, Which, filters
 from ofevents.ports import BusReport, ConsumerReport, TopicReport
 
 _STREAMS: tuple[Which, ...] = ("events", "inboxes", "dead")
 
 
-async def inspect(link: Link, streams: Streams) -> BusReport:
+async def inspect(streams: Streams) -> BusReport:
     """See `Bus.inspect`."""
-    await link.ready()
     topics: list[TopicReport] = []
     consumers: dict[str, ConsumerReport] = {}
     for which in _STREAMS:

@@ -18,7 +18,7 @@ from ofevents.bus.link import Link
 from ofevents.bus.publish import Publisher
 from ofevents.bus.streams import Streams
 from ofevents.bus.topics import escape, unescape
-from ofevents.errors import BadEvent, Conflict, TooLarge
+from ofevents.errors import Conflict, TooLarge
 from ofevents.ports import Entry
 
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
@@ -48,7 +48,6 @@ class BucketStore:
         return None if found is None or _deleted(found) else Entry(found.data, found.sequence)
 
     async def _last(self, key: str) -> direct.Stored | None:
-        await self._link.ready()
         return await direct.last(self._link, self._stream, self._subject(key))
 
     async def put(
@@ -88,11 +87,10 @@ class BucketStore:
     async def list(self, prefix: str) -> AsyncIterator[tuple[str, Entry]]:
         """See the port. Read in pages: an entry written meanwhile may come twice or late."""
         if prefix and not prefix.endswith("/"):
-            raise BadEvent(f"a prefix of the store ends with '/': {prefix!r}")
+            raise ValueError(f"a prefix of the store ends with '/': {prefix!r}")
         subject = self._prefix + "".join(escape(part) + "." for part in prefix.split("/")[:-1])
         at, more = 1, True
         while more:
-            await self._link.ready()
             found, more = await direct.following(
                 self._link, self._stream, subject + ">", sequence=at
             )

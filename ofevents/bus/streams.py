@@ -45,6 +45,7 @@ _STREAM_OF: Final[dict[str, Which]] = {
     "dead": "dead",
 }
 _DEFAULT_BYTES: Final = 10 * 1024**3
+_LEAST_DEAD: Final = 1024**2
 _LEAST_BYTES: Final = 16 * 1024**2
 _PLAIN: Final = re.compile(r"[^A-Za-z0-9_=-]")
 _NOT_FOUND: Final = (10014, 10059)  # consumer, stream
@@ -205,19 +206,24 @@ class Streams:
             await self._create_sized(config)
             return
         if "max_bytes" not in config and self._options.max_bytes:
-            config["max_bytes"] = self._options.max_bytes
+            config["max_bytes"] = self._size(config, self._options.max_bytes)
         # Storage cannot change; the server would refuse all of the update for it.
         wanted = {**current, **config, "storage": current["storage"]}
         if wanted != current:
             await self.api(f"STREAM.UPDATE.{config['name']}", wanted)
 
+    def _size(self, config: dict[str, Any], events: int) -> int:
+        """A stream's limit by that of the events: dead letters may take a quarter of it."""
+        dead = config["name"] == self.stream("dead")
+        return max(events // 4, _LEAST_DEAD) if dead else events
+
     async def _create_sized(self, config: dict[str, Any]) -> None:
         """Create it with the size asked for, or with as much as the server grants."""
         if "max_bytes" in config or self._options.max_bytes:
-            config.setdefault("max_bytes", self._options.max_bytes)
+            config.setdefault("max_bytes", self._size(config, self._options.max_bytes or 0))
             await self.api(f"STREAM.CREATE.{config['name']}", config)
             return
-        size = _DEFAULT_BYTES
+        size = self._size(config, _DEFAULT_BYTES)
         while True:
             try:
                 await self.api(f"STREAM.CREATE.{config['name']}", {**config, "max_bytes": size})
@@ -229,7 +235,6 @@ class Streams:
 
     async def ensure(self, consumers: Sequence[Consumer]) -> None:
         """Create or update each group's consumer, one per stream its topics lie in."""
-        await self._link.ready()
         for wanted in consumers:
             for stream, topics in self.by_stream(wanted.topics).items():
                 try:
@@ -287,7 +292,6 @@ class Streams:
 
     async def remove(self, topics: Sequence[str], groups: Sequence[str]) -> None:
         """Delete consumers, then messages; what is not there is no error."""
-        await self._link.ready()
         for group in groups:
             for which in ("events", "inboxes", "dead"):
                 await self._if_there(f"CONSUMER.DELETE.{self.stream(which)}.{durable(group)}")
