@@ -37,15 +37,19 @@ class Secret(Model):
     def _base64(cls, data: dict[str, str]) -> dict[str, str]:
         for key, value in data.items():
             try:
-                base64.b64decode("".join(value.split()), validate=True).decode()
-            except (binascii.Error, UnicodeDecodeError):
+                base64.b64decode("".join(value.split()), validate=True)
+            except binascii.Error:
                 raise ValueError(
-                    f"the key {key} is not the base64 of text; write plain text under stringData"
+                    f"the key {key} is not base64; write plain text under stringData"
                 ) from None
         return data
 
     def value(self, key: str) -> str | None:
-        """The text under that key, None when there is none."""
+        """The text under that key, None when there is none.
+
+        Raises:
+            UnicodeDecodeError: what is there is not text.
+        """
         if key in self.string_data:
             return self.string_data[key]
         if key in self.data:

@@ -1,6 +1,7 @@
 """`ofevents validate`: every mistake in YAML files, before anything runs.
 
-Reads and resolves exactly as `ofevents run` does and starts nothing.
+Reads and resolves exactly as `ofevents run` does, builds each worker (`rehearse.py`)
+and starts none.
 """
 
 from __future__ import annotations
@@ -44,11 +45,13 @@ def validate(
 
     Exit code 1 when there are errors; warnings alone are 0.
     """
+    from ofevents.cli.rehearse import rehearse
     from ofevents.resolve import FileLookUp, load, resolve
     from ofevents.resolve.lookup import parse_urls
 
     documents = load(files)
     resolution = resolve(documents, FileLookUp(documents, parse_urls(url or [])))
+    resolution = rehearse(documents, resolution)
     failed = bool(resolution.errors) or (strict and bool(resolution.warnings))
     if output is Output.json:
         typer.echo(_as_json(resolution, failed))

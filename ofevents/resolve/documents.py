@@ -22,6 +22,8 @@ from ofevents.resolve.problems import Path, Position, Problem, locate, nearest, 
 from ofevents.resolve.reading import RawDocument, read
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
+_SKIPPED: Final = ("kustomization.yaml", "kustomization.yml")
+"""Files of a folder that say how it is applied, and are no resources."""
 _FOREIGN_KINDS: Final = ("Secret", "Service", "Function")
 
 
@@ -112,7 +114,10 @@ def _files(path: str | FilePath) -> tuple[list[str], list[Problem]]:
     found = sorted(
         str(each)
         for each in path.iterdir()
-        if each.suffix in SUFFIXES and each.is_file() and not each.name.startswith(".")
+        if each.suffix in SUFFIXES
+        and each.is_file()
+        and not each.name.startswith(".")
+        and each.name not in _SKIPPED
     )
     if found:
         return found, []

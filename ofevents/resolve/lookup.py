@@ -98,7 +98,10 @@ class FileLookUp:
     def secret(self, namespace: str, name: str, key: str) -> str:
         found = self._find(namespace, name, Secret).model
         assert isinstance(found, Secret)
-        value = found.value(key)
+        try:
+            value = found.value(key)
+        except UnicodeDecodeError:
+            raise NotFound(f"key {key} of Secret {namespace}/{name} is not text") from None
         if value is None:
             near = nearest(key, [*found.data, *found.string_data])
             raise NotFound(f"Secret {namespace}/{name} has no key {key}", near)

@@ -27,6 +27,7 @@ from ofevents.resolve.lookup import FileLookUp, LookUp
 from ofevents.resolve.problems import Problem
 from ofevents.resolve.scope import Scope
 from ofevents.resolve.sources import check_source, resolve_implicit, resolve_source
+from ofevents.resolve.together import check_together
 from ofevents.resolve.triggers import resolve_trigger
 
 Worker = ResolvedSource | ResolvedTrigger
@@ -121,7 +122,7 @@ def resolve(documents: Documents, look_up: LookUp | None = None) -> Resolution:
         scope = Scope(document, look_up)
         _one(scope, document, found)
         problems += scope.problems
-    problems += _open_to_all(documents)
+    problems += check_together(documents)
     order = {file: number for number, file in enumerate(documents.files)}
     problems.sort(key=lambda each: (order.get(each.file, -1), each.line, each.column))
     return Resolution(
@@ -148,37 +149,6 @@ def _one(scope: Scope, document: Loaded, found: _Found) -> None:
             found.add(scope, "EventSource", entry, source)
         if model.spec.event_bus is not None and model.spec.sink is not None and sources:
             found.add(scope, "Trigger", "sink", implicit)
-
-
-def _open_to_all(documents: Documents) -> list[Problem]:
-    """EventSources without allowNamespaces that a Trigger of another namespace reads."""
-    readers: dict[tuple[str, str], list[str]] = {}
-    for each in documents.of(Trigger):
-        assert isinstance(each.model, Trigger)
-        for given in each.model.spec.inputs.values():
-            namespace = given.namespace or each.namespace
-            if given.event_source is not None and namespace != each.namespace:
-                readers.setdefault((namespace, given.event_source), []).append(each.resource)
-    problems = []
-    for document in documents.of(EventSource):
-        model = document.model
-        assert isinstance(model, EventSource)
-        names = readers.get((document.namespace, document.name))
-        if names and model.spec.allow_namespaces is None:
-            place = document.positions.get(("spec",))
-            problems.append(
-                Problem(
-                    "warning",
-                    f"{', '.join(sorted(set(names)))} of another namespace reads these events; "
-                    "say in allowNamespaces which namespaces may",
-                    document.file,
-                    place.line if place else 0,
-                    place.column if place else 0,
-                    document.resource,
-                    "spec.allowNamespaces",
-                )
-            )
-    return problems
 
 
 def needs(worker: Worker) -> Needs:

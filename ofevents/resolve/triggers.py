@@ -12,7 +12,7 @@ from ofevents.api.resolved import (
     ResolvedTrigger,
     Target,
 )
-from ofevents.api.trigger import Input, Subscriber, Trigger
+from ofevents.api.trigger import Input, Subscriber, Trigger, TriggerSpec
 from ofevents.bus import topics
 from ofevents.resolve.buses import resolve_bus
 from ofevents.resolve.expressions import (
@@ -54,6 +54,7 @@ def resolve_trigger(scope: Scope, trigger: Trigger) -> ResolvedTrigger | None:
     inputs = [_input(scope, name, each, spec.event_bus) for name, each in spec.inputs.items()]
     owner = trigger.metadata.name
     subscribers = _subscribers(scope, spec.subscribers, owner, list(spec.inputs))
+    _check_loops(scope, spec)
     if bus is None or None in inputs or None in subscribers:
         return None
     return ResolvedTrigger(
@@ -72,6 +73,19 @@ def resolve_trigger(scope: Scope, trigger: Trigger) -> ResolvedTrigger | None:
     )
 
 
+def _check_loops(scope: Scope, spec: TriggerSpec) -> None:
+    """A Trigger that writes a topic which it reads feeds itself."""
+    read = {given.topic: name for name, given in spec.inputs.items() if given.topic is not None}
+    for index, each in enumerate(spec.subscribers):
+        for field, topic in (("topic", each.topic), ("reply", each.reply)):
+            if topic in read:
+                scope.warn(
+                    ("spec", "subscribers", index, field),
+                    f"the Trigger reads this topic too (input {read[topic]}): without a condition "
+                    "that ends it, its events go round for ever",
+                )
+
+
 def _input(scope: Scope, name: str, given: Input, bus: str) -> ResolvedInput | None:
     path: Path = ("spec", "inputs", name)
     if name in RESERVED:
@@ -81,7 +95,10 @@ def _input(scope: Scope, name: str, given: Input, bus: str) -> ResolvedInput | N
     if given.topic is not None:
         if given.event_source is not None or given.event is not None:
             scope.error(path, "an input is a topic, or an event of an EventSource, not both")
-        topic = topics.user(given.namespace or scope.namespace, given.topic)
+        if given.namespace not in (None, scope.namespace):
+            # An EventSource can allow it (allowNamespaces); a topic has nobody to ask.
+            scope.error((*path, "namespace"), "a topic is read in its own namespace only")
+        topic = topics.user(scope.namespace, given.topic)
     elif given.event_source is None or given.event is None:
         expected = "eventSource and event, or topic"
         scope.error(path, "the input does not say what it reads", expected=expected)

@@ -128,5 +128,5 @@ def test_a_secret_has_text_or_base64() -> None:
     secret = Secret.model_validate(given)
     assert (secret.value("a"), secret.value("b"), secret.value("c")) == ("hi", "ho", None)
     assert "aGk" not in repr(secret) and "ho" not in repr(secret).replace("string_data", "")
-    with pytest.raises(ValidationError, match="key a is not the base64 of text"):
+    with pytest.raises(ValidationError, match="key a is not base64; write plain text"):
         Secret.model_validate({**given, "data": {"a": "not base64!"}})

@@ -110,6 +110,48 @@ def test_square_brackets_are_not_markup(folder: Path) -> None:
     assert code == 1 and "unknown field [red]x" in text
 
 
+KINDS = """\
+apiVersion: events.openfunction.io/v1alpha1
+kind: EventSource
+metadata: {name: shop}
+spec:
+  eventBus: default
+  kafka:
+    k: {brokers: "a:1", config: {group.id: mine}}
+  mqtt:
+    m: {url: "tcp://a", topic: a}
+"""
+JOIN = """\
+apiVersion: events.openfunction.io/v1alpha1
+kind: Trigger
+metadata: {name: t}
+spec:
+  eventBus: default
+  inputs:
+    k: {eventSource: shop, event: k}
+    m: {eventSource: shop, event: m, joinBy: event.data.id}
+  subscribers:
+  - {name: a, topic: x, condition: k && m}
+"""
+
+
+def test_what_only_a_worker_knows_is_told_too(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(KINDS)
+    (tmp_path / "b.yaml").write_text(JOIN)
+    code, text = run("validate", tmp_path, "-o", "json")
+    assert code == 1
+    found = {each["path"]: each for each in json.loads(text)["problems"]}
+    kafka = found['spec.kafka.k.config["group.id"]']
+    assert (kafka["severity"], kafka["line"]) == ("error", 7)
+    assert "group.id cannot be set; use consumerGroup" in kafka["message"]
+    mqtt = found["spec.mqtt.m"]
+    assert (mqtt["severity"], mqtt["blocks"]) == ("warning", True)
+    assert "no source 'mqtt'" in mqtt["message"]
+    joined = found["spec.inputs.k"]
+    assert (joined["severity"], joined["line"]) == ("error", 7)
+    assert "they never meet" in joined["message"]
+
+
 def test_crds_are_printed_for_kubectl_and_for_programs() -> None:
     code, text = run("crds")
     kinds = [each["spec"]["names"]["kind"] for each in yaml.safe_load_all(text)]

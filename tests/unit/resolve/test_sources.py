@@ -239,3 +239,19 @@ def test_a_resource_with_an_error_keeps_no_other_from_running(tmp_path: Path) ->
     resolution = of(tmp_path, bad, SHOP)
     assert len(resolution.errors) == 1
     assert set(sources(resolution)) == {"orders", "payments"}
+
+
+def test_two_webhooks_at_one_address_are_told(tmp_path: Path) -> None:
+    spec = "eventBus: default\nwebhook:\n  a: {path: /x}\n  b: {path: /x}\n  c: {path: /y}"
+    problem = only(of(tmp_path, resource("EventSource", "shop", spec)))
+    assert (problem.severity, problem.line, problem.path) == ("warning", 8, "spec.webhook.b")
+    assert "http://127.0.0.1:8080/x" in problem.message
+
+
+def test_a_secret_that_is_not_text_is_told_where_it_is_used(tmp_path: Path) -> None:
+    secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: tokens}\ndata: {shop: /w==}\n"
+    auth = "{bearer: {valueFrom: {secretKeyRef: {name: tokens, key: shop}}}}"
+    spec = f"eventBus: default\nwebhook: {{o: {{auth: {auth}}}}}"
+    assert clean(of(tmp_path, secret)).workers == ()
+    problem = only(of(tmp_path, secret, resource("EventSource", "shop", spec)))
+    assert problem.blocks and "is not text" in problem.message

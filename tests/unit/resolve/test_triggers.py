@@ -312,3 +312,20 @@ def test_two_dead_letters_are_told(tmp_path: Path) -> None:
     resolution = of(tmp_path, SHOP, trigger(text))
     assert "deadLetterSink wins" in only(resolution).message
     assert triggers(resolution)[0].subscribers[0].dead_letter == HttpTarget(uri="http://d")
+
+
+def test_a_trigger_that_feeds_itself_is_told(tmp_path: Path) -> None:
+    inputs = "  m: {topic: metrics}"
+    text = trigger("- {name: a, topic: metrics}\n- {name: b, topic: x, reply: metrics}", inputs)
+    resolution = of(tmp_path, text)
+    assert [each.path for each in resolution.warnings] == [
+        "spec.subscribers[0].topic",
+        "spec.subscribers[1].reply",
+    ]
+    assert len(triggers(resolution)) == 1
+
+
+def test_a_topic_of_another_namespace_cannot_be_read(tmp_path: Path) -> None:
+    inputs = "  m: {topic: metrics, namespace: bank}"
+    problem = only(of(tmp_path, trigger("- {name: a, topic: x}", inputs)))
+    assert (problem.severity, problem.path) == ("error", "spec.inputs.m.namespace")
