@@ -16,13 +16,13 @@ from ofevents.cel.values import INT_MAX, INT_MIN, UINT_MAX, UInt
 _TOKEN = re.compile(
     r"""(?P<comment>//[^\r\n]*)"""
     r"""|(?<![A-Za-z0-9_])(?P<prefix>[rRbB]|[bB][rR])?(?P<quote>\"{3}|'{3}|["'])"""
-    r"""|(?P<tick>`)|(?P<open>[\[({])|(?P<close>[\])}])"""
+    r"""|(?P<tick>`)|(?P<open>[\[({])|(?P<close>[\])}])|(?P<word>[A-Za-z0-9_]+(?:\.[0-9]+)?)"""
 )
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
 def scan(text: str, limits: Limits) -> None:
-    """Raise CelError when the text is too long, too deep, or has an open string or bracket."""
+    """Raise CelError when the text is too long or deep, or has an open string or bracket."""
     if len(text) > limits.length:
         message = (
             f"the expression has {len(text):,} characters, at most {limits.length:,} are allowed"
@@ -30,8 +30,13 @@ def scan(text: str, limits: Limits) -> None:
         raise CelError([problem_at(text, 0, message)])
     offset = 0
     stack: list[int] = []
+    terms = 0
     while match := _TOKEN.search(text, offset):
         offset = match.end()
+        terms += bool(match["word"] or match["quote"])
+        if terms > limits.terms:
+            message = f"the expression has more than {limits.terms:,} names and literals"
+            raise CelError([problem_at(text, match.start(), message)])
         if match["quote"]:
             raw = "r" in (match["prefix"] or "").lower()
             offset = _string_end(text, match.start(), offset, match["quote"], raw=raw)

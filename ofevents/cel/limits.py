@@ -25,8 +25,9 @@ class Limits:
     Attributes:
         length: characters of the expression's text.
         depth: levels of nesting of the expression, terms of a `+` or `.` chain, and levels
-            of a value that is compared, printed or returned. Chains of `&&` and `||` are flat.
-        nodes: terms, operators and calls of the expression.
+            of a value that is compared, printed or returned; at most 256. Chains of `&&`
+            and `||` are flat.
+        terms: names and literals in the expression.
         steps: elements visited by loops, `==`, `in` and results.
         deadline: seconds; an evaluation ends within 50 ms of it.
         size: bytes that an evaluation may make (strings and lists), and of its result.
@@ -34,7 +35,7 @@ class Limits:
 
     length: int = 32_768
     depth: int = 96
-    nodes: int = 10_000
+    terms: int = 5_000
     steps: int = 1_000_000
     deadline: float = 0.25
     size: int = 4 * 1024 * 1024
@@ -55,7 +56,7 @@ class Budget:
         self._steps = limits.steps
         self._size = limits.size
         self._due = clock.monotonic() + limits.deadline
-        self._look = limits.steps - _SLICE
+        self._look = max(limits.steps - _SLICE, 0)
         self._now: float | None = None
         self.depth = limits.depth
 
@@ -63,14 +64,14 @@ class Budget:
         """The same deadline, with the steps and bytes of the start: for the complete form."""
         self._steps = self._limits.steps
         self._size = self._limits.size
-        self._look = self._steps - _SLICE
+        self._look = max(self._steps - _SLICE, 0)
         return self
 
     def steps(self, count: int) -> None:
         """Charge that many steps; raises LimitExceeded."""
         left = self._steps = self._steps - count
         if left < self._look:
-            self._look = left - _SLICE
+            self._look = max(left - _SLICE, 0)
             if left < 0:
                 raise LimitExceeded(
                     f"the expression takes more than {self._limits.steps:,} steps on this event"

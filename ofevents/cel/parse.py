@@ -26,7 +26,7 @@ from ofevents.cel.build import Builder, Mistake
 from ofevents.cel.lexis import scan
 from ofevents.cel.limits import Limits
 from ofevents.cel.problems import CelError, problem_at
-from ofevents.cel.tree import Node
+from ofevents.cel.tree import Node, TooDeep
 
 if TYPE_CHECKING:
     from lark import Lark, Token
@@ -103,6 +103,9 @@ def parse(text: str, limits: Limits) -> Node:
 
     try:
         root = _parser()(text)
+    except TooDeep as error:
+        message = f"nested or chained too deeply: {limits.depth} levels are allowed"
+        raise CelError([problem_at(text, error.args[0], message)]) from None
     except Mistake as error:
         raise CelError([problem_at(text, error.offset, error.message)]) from None
     except UnexpectedToken as error:

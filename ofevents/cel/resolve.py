@@ -62,8 +62,6 @@ class Resolver:
         self._text = text
         self._environment = environment
         self._slots = 0
-        self.nodes = 0
-        """How many nodes were resolved."""
         self.variables: set[str] = set()
         self.mistakes: list[Problem] = []
         """Wrong in any case."""
@@ -72,7 +70,6 @@ class Resolver:
 
     def resolve(self, node: Node, scope: Scope) -> Node:
         """The node with its macros expanded and its names resolved."""
-        self.nodes += 1
         match node:
             case Const():
                 return node

@@ -13,6 +13,13 @@ from typing import Any
 
 from ofevents.cel.types import DYN, Type
 
+DEPTH_MAX = 256
+"""More levels than this no tree has, whatever the limits of a caller."""
+
+
+class TooDeep(Exception):
+    """The tree would have more than `DEPTH_MAX` levels; `args[0]` is the offset."""
+
 
 @dataclass(slots=True, eq=False)
 class Node:
@@ -28,6 +35,8 @@ class Node:
 
     def __post_init__(self) -> None:
         self.depth = 1 + max((child.depth for child in self.children()), default=0)
+        if self.depth > DEPTH_MAX:
+            raise TooDeep(self.pos)
 
 
 @dataclass(slots=True, eq=False)
