@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from ofevents.api.documents import Function, KnativeService, Secret, Service
+from ofevents.api.documents import Document, Function, KnativeService, Secret, Service
 from ofevents.api.eventbus import ClusterEventBus, EventBus, EventBusSpec, JetStreamSpec
 from ofevents.api.eventsource import EventSource
 from ofevents.api.sink import Ref
@@ -85,18 +85,20 @@ class FileLookUp:
     def __init__(self, documents: Documents, urls: Mapping[str, str] | None = None) -> None:
         self._urls = dict(urls or {})
         self._documents = documents
+        self._index: dict[tuple[type[Document], str, str], Loaded] = {
+            (type(each.model), each.namespace, each.name): each for each in documents.loaded
+        }
 
-    def _find(self, namespace: str, name: str, *kinds: type) -> Loaded:
-        known = list(self._documents.of(*kinds))
-        for each in known:
-            if (each.namespace, each.name) == (namespace, name):
-                return each
-        what = label(kinds[0].__name__, namespace, name)
+    def _find(self, namespace: str, name: str, kind: type[Document]) -> Document:
+        if found := self._index.get((kind, namespace, name)):
+            return found.model
+        known = self._documents.of(kind)
         same = [each.name for each in known if each.namespace == namespace]
+        what = label("Service" if kind is KnativeService else kind.__name__, namespace, name)
         raise NotFound(f"{what} is not in the set", nearest(name, same))
 
     def secret(self, namespace: str, name: str, key: str) -> str:
-        found = self._find(namespace, name, Secret).model
+        found = self._find(namespace, name, Secret)
         assert isinstance(found, Secret)
         try:
             value = found.value(key)
@@ -108,13 +110,11 @@ class FileLookUp:
         return value
 
     def bus(self, namespace: str, name: str) -> FoundBus:
-        for kind, where in ((EventBus, namespace), (ClusterEventBus, "")):
-            try:
-                found = self._find(where, name, kind).model
-            except NotFound:
-                continue
-            assert isinstance(found, (EventBus, ClusterEventBus))
-            return FoundBus(f"{where}/{name}" if where else name, found.spec)
+        own = self._index.get((EventBus, namespace, name))
+        found = own or self._index.get((ClusterEventBus, "", name))
+        if found is not None:
+            assert isinstance(found.model, (EventBus, ClusterEventBus))
+            return FoundBus(f"{namespace}/{name}" if own else name, found.model.spec)
         if name == "default":
             # A folder without an EventBus runs on a server of its own.
             return FoundBus("default", EventBusSpec(jetstream=JetStreamSpec()))
@@ -125,7 +125,7 @@ class FileLookUp:
         )
 
     def event_source(self, namespace: str, name: str) -> EventSource:
-        found = self._find(namespace, name, EventSource).model
+        found = self._find(namespace, name, EventSource)
         assert isinstance(found, EventSource)
         return found
 
@@ -134,11 +134,11 @@ class FileLookUp:
         for key in (f"{where}/{ref.name}", ref.name):
             if key in self._urls:
                 return self._urls[key]
-        kinds: dict[str, type] = {
+        kinds: dict[str, type[Document]] = {
             "v1": Service,
             "serving.knative.dev/v1": KnativeService,
         }
-        found = self._find(where, ref.name, kinds.get(ref.api_version, Function)).model
+        found = self._find(where, ref.name, kinds.get(ref.api_version, Function))
         assert isinstance(found, (Service, KnativeService, Function))
         if found.url:
             return found.url
