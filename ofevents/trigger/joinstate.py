@@ -118,17 +118,17 @@ def arrive(
             return state, match
     if token in state.taken or any(token_of(h.event) == token for h in state.held):
         return state, Waits.SEEN
-    received = tuple(
-        h for h in _received(state.held, arrival.stored, window) if h.input not in arrival.inputs
-    )
     arrived = dict.fromkeys(arrival.inputs, arrival.event)
-    if not holds({h.input: h.event for h in received} | arrived):
+    others = [h for h in state.held if h.input not in arrival.inputs]
+    for received in _moments(others, arrival.stored, window):
+        if holds({h.input: h.event for h in received} | arrived):
+            break
+    else:
         return _hold(state, arrival), Waits.HELD
     match = Match(token, arrival.inputs, _needed(received, arrived, holds))
     consumed = [token_of(h.event) for h in match.held]
-    left = tuple(h for h in state.held if h not in match.held)
-    # What one event was held for twice is consumed once and for all its inputs.
-    left = tuple(h for h in left if token_of(h.event) not in consumed)
+    # What an event was held for under two inputs is consumed for both.
+    left = tuple(h for h in state.held if token_of(h.event) not in consumed)
     state = replace(state, held=left, owed=(*state.owed, match))
     return _take(state, *consumed), match
 
@@ -141,17 +141,18 @@ def settle(state: JoinState, token: str) -> JoinState:
     return _take(replace(state, owed=owed), token)
 
 
-def _received(held: tuple[Held, ...], stored: float, window: float) -> list[Held]:
-    """What counted as received at one moment together with an event of that time.
+def _moments(others: list[Held], stored: float, window: float) -> list[tuple[Held, ...]]:
+    """What counted as received beside an event stored then, at each moment that saw both.
 
-    The moment is that of the latest storage that still saw the event: one that was
-    delayed on its way meets what was held then, not only what came before it.
+    There is one moment unless the event was delayed on its way, and others that were
+    stored after it have been counted already.
     """
-    later = [h.stored for h in held if stored <= h.stored <= stored + window]
-    moment = max(later, default=stored)
-    return sorted(
-        (h for h in held if moment - window <= h.stored <= moment), key=lambda h: h.stored
-    )
+    later = {h.stored for h in others if stored < h.stored <= stored + window}
+    ordered = sorted(others, key=lambda h: h.stored)
+    return [
+        tuple(h for h in ordered if moment - window <= h.stored <= moment)
+        for moment in (stored, *sorted(later))
+    ]
 
 
 def _needed(

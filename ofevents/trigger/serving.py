@@ -10,15 +10,23 @@ had in hand comes again before what is newer.
 from __future__ import annotations
 
 import asyncio
+import secrets
+import socket
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Final
 
 from ofevents.api.resolved import ResolvedSubscriber
+from ofevents.bus.lease import Lease
 from ofevents.bus.topics import inbox_group
 from ofevents.ports import Bus, Received
 from ofevents.trigger.batch import Batches
 from ofevents.trigger.entries import Entries, Entry
+from ofevents.trigger.stopping import unless
 
-LEAST_IN_FLIGHT = 64
+LEAST_IN_FLIGHT: Final = 64
+OWNER: Final = "inbox-owner"
+"""Where the leases of ordered inboxes lie in the store."""
 
 
 class InboxServer:
@@ -28,6 +36,7 @@ class InboxServer:
         """`in_flight` bounds the entries in hand (promise 7)."""
         options = spec.delivery
         self._topic = spec.inbox
+        self._owner = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._entries = entries
         self._ordered = options.ordered
         wanted = max(LEAST_IN_FLIGHT, 2 * options.concurrency, 2 * options.batch_size)
@@ -45,6 +54,28 @@ class InboxServer:
         Raises:
             Disconnected: as `Bus.consume`.
         """
+        if not self._ordered:
+            await self._consume(bus)
+            return
+        stop = self._entries.stop
+        while not stop.is_set():
+            async with AsyncExitStack() as stack:
+                lease = self._lease(bus)
+                if await unless(stop, stack.enter_async_context(lease)):
+                    await unless(lease.lost, self._consume(bus))
+
+    def _lease(self, bus: Bus) -> Lease:
+        """Who holds it delivers in order.
+
+        A dead owner's lease outlives what it had in hand (an ack wait, three times
+        `hold`) although its last renewal was up to a third of its time ago: the next
+        owner gets those messages again before newer ones.
+        """
+        ttl = 1.5 * 3 * bus.hold + 1
+        key = f"{OWNER}/{self._topic}"
+        return Lease(bus.store, key, self._owner, ttl=ttl, clock=self._entries.clock)
+
+    async def _consume(self, bus: Bus) -> None:
         await bus.consume(
             (self._topic,),
             inbox_group(self._topic),

@@ -1,0 +1,35 @@
+"""What goes when a Trigger is deleted: its position, inboxes, dead letters and state.
+
+Called by whoever manages Triggers (`ofevents run --watch`, the controller) after
+its workers have ended.
+"""
+
+from __future__ import annotations
+
+from ofevents.api.resolved import ResolvedTrigger
+from ofevents.ports import Bus
+from ofevents.trigger import join, suspects
+from ofevents.trigger.serving import OWNER
+from ofevents.trigger.worker import consumers
+
+
+async def remove(spec: ResolvedTrigger, bus: Bus) -> None:
+    """Remove what `deletionPolicy` says; what is not there is no error.
+
+    With `Retain` everything stays: a Trigger of the same name goes on where this one
+    was, and until then the bus keeps its unsettled events.
+
+    Raises:
+        Disconnected: not known to be removed; call it again.
+    """
+    if spec.deletion_policy == "Retain":
+        return
+    groups = [one.group for one in consumers(spec)]
+    inboxes = [one.inbox for one in spec.subscribers]
+    await bus.remove(topics=[*inboxes, spec.dead_topic], groups=groups)
+    prefixes = [join.prefix(spec.namespace, spec.name), *map(suspects.prefix, groups)]
+    for prefix in prefixes:
+        async for key, _ in bus.store.list(prefix):
+            await bus.store.delete(key)
+    for inbox in inboxes:
+        await bus.store.delete(f"{OWNER}/{inbox}")
