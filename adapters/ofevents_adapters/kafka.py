@@ -7,7 +7,8 @@ oldest unfinished one. Records come in their order per partition; partitions do 
 wait for each other. When there is no room for more, the reader waits; when that takes
 longer than `FULL`, it pauses the partitions and goes on polling, as the group demands.
 When partitions move to another member, their lanes finish the emit that is open, for
-at most `RELEASE` seconds, and what is settled is committed before they go.
+at most `RELEASE` seconds (`ENDING` when the worker stops), and what is settled is
+committed before they go.
 
 What a record becomes is in `kafka_record`, the client's settings are in `kafka_config`.
 """
@@ -41,6 +42,8 @@ POLL: Final = 0.25
 COMMIT_EVERY: Final = 1.0
 FULL: Final = 0.5
 RELEASE: Final = 3.0
+ENDING: Final = 0.5
+"""Seconds that an open emit is given when the worker is told to stop."""
 
 T = TypeVar("T")
 
@@ -112,11 +115,15 @@ class _Session:
         self._lanes: dict[int, tuple[Lane, asyncio.Task[None]]] = {}
         self._committed: dict[int, int] = {}
         self._commit_due = 0.0
+        self._patience = RELEASE
 
     async def run(self, started: Callable[[], None]) -> None:
-        """Read until cancelled; then the lanes end, and what is settled is committed."""
+        """Read until cancelled; then the lanes end, and what is settled is committed.
+
+        Closing the reader gives all partitions back, which is what ends the lanes.
+        """
         owner = Owner(
-            release=lambda gone: self._ask(self._release(gone, RELEASE), {}),
+            release=lambda gone: self._ask(self._release(gone, self._patience), {}),
             lose=lambda gone: self._ask(self._lose(gone), None),
             uncommitted=lambda offsets: self._ask(self._uncommitted(offsets), None),
         )
@@ -126,8 +133,7 @@ class _Session:
             await self._loop.run_in_executor(thread, reader.connect)
             await self._read(reader, thread, started)
         finally:
-            for _, task in self._lanes.values():
-                task.cancel()
+            self._patience = ENDING
             try:
                 await self._loop.run_in_executor(thread, reader.close)
             finally:
