@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import subprocess
-from pathlib import Path
 
 import pytest
+import trustme
 
 from ofevents.errors import ConfigError
 from tests.servers import free_port
@@ -87,29 +86,27 @@ async def test_a_new_entry_waits_for_the_old_one_to_leave() -> None:
 
 
 @pytest.fixture(scope="module")
-def pem(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A self-made certificate for 127.0.0.1."""
-    folder: Path = tmp_path_factory.mktemp("tls")
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += [
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=test",
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-    ]
-    command += ["-keyout", str(folder / "key"), "-out", str(folder / "cert")]
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
-    return {name: (folder / name).read_text() for name in ("cert", "key")}
+def pem() -> dict[str, str]:
+    """A self-made certificate for 127.0.0.1, and its authority."""
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    chain = "".join(one.bytes().decode() for one in made.cert_chain_pems)
+    return {
+        "cert": chain,
+        "key": made.private_key_pem.bytes().decode(),
+        "ca": authority.cert_pem.bytes().decode(),
+    }
+
+
+def pair(pem: dict[str, str]) -> dict[str, str]:
+    return {name: pem[name] for name in ("cert", "key")}
 
 
 async def test_https(pem: dict[str, str]) -> None:
     sink = Sink()
-    async with listening(sink, tls=pem) as url:
+    async with listening(sink, tls=pair(pem)) as url:
         assert url.startswith("https://127.0.0.1:")
-        trusting = ssl.create_default_context(cadata=pem["cert"])
+        trusting = ssl.create_default_context(cadata=pem["ca"])
         assert (await call(url, b"{}", context=trusting)).status == 202
     assert sink.event.data == b"{}"
 
@@ -118,7 +115,7 @@ async def test_entries_of_one_port_have_one_certificate(pem: dict[str, str]) -> 
     port = free_port()
     async with listening(Sink(), port=port, entry="a"):
         with pytest.raises(ConfigError, match="must have the same tls"):
-            async with listening(Sink(), port=port, entry="b", tls=pem):
+            async with listening(Sink(), port=port, entry="b", tls=pair(pem)):
                 pass
 
 
@@ -127,6 +124,6 @@ async def test_what_is_no_certificate_is_refused(
     pem: dict[str, str], change: dict[str, str]
 ) -> None:
     with pytest.raises(ConfigError, match="no certificate chain and its private key") as caught:
-        async with listening(Sink(), tls={**pem, **change}):
+        async with listening(Sink(), tls={**pair(pem), **change}):
             pass
     assert "BEGIN" not in str(caught.value)
