@@ -88,6 +88,7 @@ class FileLookUp:
         self._index: dict[tuple[type[Document], str, str], Loaded] = {
             (type(each.model), each.namespace, each.name): each for each in documents.loaded
         }
+        self._refused = {each.resource for each in documents.problems if each.severity == "error"}
 
     def _find(self, namespace: str, name: str, kind: type[Document]) -> Document:
         if found := self._index.get((kind, namespace, name)):
@@ -95,6 +96,8 @@ class FileLookUp:
         known = self._documents.of(kind)
         same = [each.name for each in known if each.namespace == namespace]
         what = label("Service" if kind is KnativeService else kind.__name__, namespace, name)
+        if what in self._refused:
+            raise NotFound(f"{what} has errors itself")
         raise NotFound(f"{what} is not in the set", nearest(name, same))
 
     def secret(self, namespace: str, name: str, key: str) -> str:
@@ -115,6 +118,9 @@ class FileLookUp:
         if found is not None:
             assert isinstance(found.model, (EventBus, ClusterEventBus))
             return FoundBus(f"{namespace}/{name}" if own else name, found.model.spec)
+        for what in (label("EventBus", namespace, name), label("ClusterEventBus", "", name)):
+            if what in self._refused:
+                raise NotFound(f"{what} has errors itself")
         if name == "default":
             # A folder without an EventBus runs on a server of its own.
             return FoundBus("default", EventBusSpec(jetstream=JetStreamSpec()))

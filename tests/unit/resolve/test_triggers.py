@@ -329,3 +329,26 @@ def test_a_topic_of_another_namespace_cannot_be_read(tmp_path: Path) -> None:
     inputs = "  m: {topic: metrics, namespace: bank}"
     problem = only(of(tmp_path, trigger("- {name: a, topic: x}", inputs)))
     assert (problem.severity, problem.path) == ("error", "spec.inputs.m.namespace")
+
+
+def test_a_reference_to_a_document_with_errors_says_so(tmp_path: Path) -> None:
+    wrong = SHOP.replace("orders: {}", "orders: {prt: 1}")
+    resolution = of(tmp_path, wrong, trigger("- {name: a, topic: x}"))
+    assert [each.message for each in resolution.warnings] == [
+        "EventSource default/shop has errors itself",
+        "EventSource default/shop has errors itself",
+    ]
+    bus = resource("EventBus", "default", "jetstrem: {}")
+    found = of(tmp_path, bus, SHOP)
+    assert [each.message for each in found.warnings] == [
+        "EventBus default/default has errors itself"
+    ]
+    assert found.workers == ()
+
+
+def test_a_dead_letter_sink_that_is_not_there_blocks_too(tmp_path: Path) -> None:
+    ref = "{apiVersion: v1, kind: Service, name: dead}"
+    text = trigger(f"- {{name: a, topic: x, deadLetterSink: {{ref: {ref}}}}}")
+    resolution = of(tmp_path, SHOP, text)
+    assert only(resolution).path == "spec.subscribers[0].deadLetterSink.ref.name"
+    assert triggers(resolution) == [] and len(resolution.blocked) == 1
