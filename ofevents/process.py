@@ -74,6 +74,8 @@ class Stop:
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
+                # What is left is the interpreter's own end: nobody wants a traceback from it.
+                signal.signal(number, lambda *_: os._exit(INTERRUPTED))
 
     def _on_signal(self, number: signal.Signals) -> None:
         if not self.event.is_set():

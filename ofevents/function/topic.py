@@ -106,5 +106,5 @@ async def consume(
 
 
 def group_name(namespace: str, function: str, topic: str) -> str:
-    """The consumer group of a function on a topic."""
-    return ".".join(("function", *map(topics.escape, (namespace, function, topic))))
+    """The consumer group of a function on a topic (its full name)."""
+    return f"function.{topics.escape(namespace)}.{topics.escape(function)}.{topic}"

@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -164,9 +165,13 @@ def end(process: psutil.Process) -> None:
     """End an orphan and what it started: SIGTERM to its group, SIGKILL after 2 s."""
     with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGTERM)
-        _, alive = psutil.wait_procs([process], timeout=2)
-        if alive:
-            os.killpg(process.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 2
+        # A zombie has ended: its parent is gone, and not every container reaps.
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                os.killpg(process.pid, signal.SIGKILL)
+                return
+            time.sleep(0.01)
 
 
 def end_all(processes: Sequence[psutil.Process]) -> None:

@@ -23,6 +23,9 @@ from ofevents.clock import Clock
 WAYS_PER_SECOND = 20
 """Lines of events shown per second; the rest is counted in one line."""
 
+PIPE_WIDTH = 400
+"""Columns where nobody's terminal says how many."""
+
 _COLOUR = {
     "ready": "green",
     "starting": "yellow",
@@ -95,11 +98,9 @@ class TextScreen:
 
     def __init__(self, clock: Clock, out: IO[str] | None = None) -> None:
         self._clock = clock
-        self._console = Console(file=out or sys.stdout, highlight=False, soft_wrap=True)
+        self._console = Console(file=out or sys.stdout, highlight=False)
         if not self._console.is_terminal:
-            self._console = Console(
-                file=out or sys.stdout, highlight=False, soft_wrap=True, width=200
-            )
+            self._console.width = PIPE_WIDTH
         self._second = 0
         self._shown = 0
         self._left_out = 0
@@ -113,9 +114,12 @@ class TextScreen:
             if row.message:
                 state += f": {escape(row.message)}"
             table.add_row(escape(row.resource), row.kind, escape(row.address), state)
-        self._console.print()
-        self._console.print(table, soft_wrap=False)
-        self._console.print()
+        with self._console.capture() as captured:
+            self._console.print(table)
+        # rich fills every line up to the widest cell; a message can be very wide.
+        lines = [line.rstrip() for line in captured.get().splitlines()]
+        self._console.file.write("\n" + "\n".join(lines) + "\n\n")
+        self._console.file.flush()
 
     def way(self, way: Way) -> None:
         second = int(self._clock.monotonic())
@@ -148,6 +152,7 @@ class TextScreen:
 
     def _print(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
+        self._console.file.flush()
 
 
 def _step(step: WayStep) -> str:

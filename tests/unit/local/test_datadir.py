@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from ofevents.errors import ConfigError
@@ -78,4 +78,4 @@ def test_orphans_are_found_and_ended(tmp_path: Path, sleeper: subprocess.Popen[b
         found = held.orphans()
         assert [process.pid for process in found] == [sleeper.pid], "another start is another one"
         datadir.end_all(found)
-    assert not psutil.pid_exists(sleeper.pid)
+    assert sleeper.wait(5) == -signal.SIGTERM

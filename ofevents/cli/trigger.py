@@ -1,0 +1,20 @@
+"""`ofevents trigger`: one worker of a Trigger in a process of its own."""
+
+from __future__ import annotations
+
+from ofevents.cli.options import Format, Level, LogFormat
+from ofevents.cli.worker import Host, Port, Spec, work
+
+
+def trigger(
+    spec: Spec,
+    port: Port = 9090,
+    host: Host = "0.0.0.0",
+    log_level: Level = None,
+    log_format: Format = LogFormat.text,
+) -> None:
+    """Run one worker of a Trigger from its resolved spec; several share the work.
+
+    SIGTERM takes no more events, and ends once those in hand are settled.
+    """
+    work("Trigger", spec, host, port, log_level, log_format)

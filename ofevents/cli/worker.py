@@ -1,0 +1,47 @@
+"""What `ofevents source` and `ofevents trigger` share: their options and their run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ofevents.cli.options import LogFormat, LogLevel
+
+Spec = Annotated[
+    Path,
+    typer.Option(
+        "-f",
+        "--file",
+        help="The resolved spec, YAML or JSON, as `ofevents resolve` writes it.",
+    ),
+]
+Port = Annotated[
+    int,
+    typer.Option(
+        min=-1,
+        max=65535,
+        help="Serve /healthz, /readyz, /status and /metrics there; 0 takes a free port, "
+        "-1 serves none.",
+    ),
+]
+Host = Annotated[str, typer.Option(help="Address of the probes and metrics.")]
+
+
+def work(
+    kind: Literal["EventSource", "Trigger"],
+    spec: Path,
+    host: str,
+    port: int,
+    log_level: LogLevel | None,
+    log_format: LogFormat,
+) -> None:
+    """Read the spec and run its worker until a signal."""
+    from ofevents import process, telemetry
+    from ofevents.local.single import read, run
+
+    resolved = read(spec, kind)
+    level = log_level.value if log_level else resolved.log_level
+    telemetry.configure_logging(level, json=log_format is LogFormat.json)
+    process.run(run(resolved, host=host, port=None if port < 0 else port))

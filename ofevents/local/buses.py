@@ -1,0 +1,119 @@
+"""The buses of `ofevents run`: the embedded server, and a connection to each bus.
+
+Every bus without a url lives on the one nats-server that this process owns, each
+under a stream prefix of its own. The connections made here are for what the run
+itself does (ensure, browse, remove); every worker opens its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from ofevents.api.resolved import ResolvedBus
+from ofevents.bus import open_bus, topics
+from ofevents.bus.embedded import EmbeddedServer
+from ofevents.clock import Clock
+from ofevents.health import Health, WorkerHealth
+from ofevents.local.workers import Spec
+from ofevents.ports import Bus
+
+KIND: Final = "EventBus"
+INTERVAL: Final = 0.5
+
+
+class Buses:
+    """Used as `async with`; leaving closes the connections, then ends the server.
+
+    Attributes:
+        server: the embedded one, None while no bus needs it.
+    """
+
+    def __init__(self, directory: Path, health: Health, clock: Clock) -> None:
+        self._directory = directory
+        self._health = health
+        self._clock = clock
+        self._stack = AsyncExitStack()
+        self._open: dict[str, Bus] = {}
+        self._known: dict[str, tuple[ResolvedBus, Bus, WorkerHealth]] = {}
+        self.server: EmbeddedServer | None = None
+
+    async def __aenter__(self) -> Buses:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def place(self, spec: Spec) -> Spec:
+        """The spec with the address of the embedded server where its bus is embedded.
+
+        Raises:
+            ConfigError: the server cannot be started.
+        """
+        if spec.bus is None or not spec.bus.options.get("embedded"):
+            return spec
+        return spec.model_copy(update={"bus": await self.address(spec.bus)})
+
+    async def address(self, bus: ResolvedBus) -> ResolvedBus:
+        """A bus that can be opened: the embedded one with its url."""
+        if not bus.options.get("embedded"):
+            return bus
+        if self.server is None:
+            server = EmbeddedServer(
+                self._directory / "nats",
+                sync=bus.options.get("sync") or "default",
+                max_bytes=bus.options.get("max_bytes"),
+                clock=self._clock,
+            )
+            await self._stack.enter_async_context(server)
+            self.server = server
+        options: dict[str, Any] = {
+            name: value for name, value in bus.options.items() if name not in ("embedded", "sync")
+        }
+        options["url"] = self.server.url
+        if bus.name != "default":
+            options.setdefault("stream", "ofevents-" + topics.escape(bus.name).replace("=", "_"))
+        return bus.model_copy(update={"options": options})
+
+    async def connect(self, resolved: ResolvedBus) -> Bus:
+        """The run's own connection to that bus, made when it is first asked for.
+
+        Waits for the server as long as it takes; the table says so.
+        """
+        key = resolved.model_dump_json()
+        if key not in self._open:
+            bus = open_bus(resolved, clock=self._clock)
+            worker = self._health.worker(KIND, resolved.name)
+            self._known[resolved.name] = (resolved, bus, worker)
+            await self._stack.enter_async_context(bus)
+            self._open[key] = bus
+            worker.ready(_shown(resolved, self.server))
+        return self._open[key]
+
+    def kill(self) -> None:
+        """End the server at once; for a second Ctrl-C."""
+        if self.server is not None and self.server.pid is not None:
+            os.kill(self.server.pid, signal.SIGKILL)
+
+    async def watch(self) -> None:
+        """Report each connection's state, until cancelled."""
+        rounds = 0
+        while True:
+            for resolved, bus, worker in self._known.values():
+                opened = resolved.model_dump_json() in self._open
+                reason = bus.connection
+                if opened and not reason:
+                    worker.ready(_shown(resolved, self.server))
+                elif opened or rounds > 2:  # connecting takes a moment, which is no news
+                    worker.stalled("Disconnected", reason)
+            rounds += 1
+            await self._clock.sleep(INTERVAL)
+
+
+def _shown(resolved: ResolvedBus, server: EmbeddedServer | None) -> str:
+    url = str(resolved.options.get("url", resolved.driver))
+    embedded = server is not None and url == server.url
+    return f"{url} (embedded)" if embedded else url.rpartition("@")[2] if "@" in url else url
