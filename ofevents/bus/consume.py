@@ -28,6 +28,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from ofevents.bus.acks import Acks
 from ofevents.bus.intake import Intake, give_back
 from ofevents.bus.link import Link
 from ofevents.bus.received import JetStreamReceived
@@ -47,6 +48,7 @@ _PAUSE: Final = 0.25
 async def consume(
     link: Link,
     streams: Streams,
+    acks: Acks,
     clock: Clock,
     topics: Sequence[str],
     group: str,
@@ -60,7 +62,9 @@ async def consume(
     by_stream = streams.by_stream(topics)
     share = max(1, in_flight // len(by_stream))
     async with Intake(handler, in_flight, group, stop) as intake:
-        feeds = [Feed(link, streams, clock, intake, stream, group, share) for stream in by_stream]
+        feeds = [
+            Feed(link, streams, acks, clock, intake, stream, group, share) for stream in by_stream
+        ]
         async with asyncio.TaskGroup() as tasks:
             waiting = [asyncio.Event() for _ in feeds]
             runs = [
@@ -95,6 +99,7 @@ class Feed:
         self,
         link: Link,
         streams: Streams,
+        acks: Acks,
         clock: Clock,
         intake: Intake,
         stream: str,
@@ -103,6 +108,7 @@ class Feed:
     ) -> None:
         self._link = link
         self._streams = streams
+        self._acknowledge = acks.add
         self._clock = clock
         self._intake = intake
         self._stream = stream
@@ -234,7 +240,7 @@ class Feed:
                     msg.data,
                     msg.headers,
                     msg.reply,
-                    self._link.acknowledge,
+                    self._acknowledge,
                     self._settled,
                 )
             )

@@ -2,7 +2,8 @@
 
 Built by `open_bus` from a ResolvedBus; the work is in the modules it joins:
 `link` (the connection), `streams` (what exists on the server), `publish`,
-`consume`, `browse`, `report`, `store`. It needs nats-server 2.12 or newer and
+`room`,
+`consume`, `browse`, `report`, `store`, `watch`. It needs nats-server 2.12 or newer and
 says so when it meets an older one.
 """
 
@@ -16,13 +17,16 @@ from typing import Self
 from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import consume
 from ofevents.bus import topics as names
+from ofevents.bus.acks import Acks
 from ofevents.bus.browse import browse
 from ofevents.bus.link import Link
 from ofevents.bus.options import read_options
 from ofevents.bus.publish import Publisher
 from ofevents.bus.report import inspect
+from ofevents.bus.room import Room
 from ofevents.bus.store import BucketStore
 from ofevents.bus.streams import Streams
+from ofevents.bus.watch import Watch
 from ofevents.clock import Clock
 from ofevents.ports import BusFeatures, BusReport, Consumer, Handler, Message, Received, Store
 
@@ -44,12 +48,18 @@ class JetStreamBus:
         self._options = read_options(bus.options)
         self._clock = clock
         self._link = Link(self._options, clock, bus.name)
-        self._streams = Streams(self._link, self._options, bus.name)
-        self._publisher = Publisher(self._link, self._streams, clock)
+        self._streams = Streams(self._link, self._options)
+        room = Room(self._streams, clock, bus.name)
+        self._publisher = Publisher(self._link, self._streams, room, clock)
         self._store = BucketStore(self._link, self._streams, self._publisher)
+        self._watch = Watch(self._link, self._streams, self._store, clock)
+        self._acks = Acks(self._link)
+        self._acking: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self._link.open(self._streams.create)
+        self._acking = asyncio.create_task(self._acks.run(), name="bus: acknowledgements")
         return self
 
     async def __aexit__(
@@ -58,7 +68,15 @@ class JetStreamBus:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        tasks = [task for task in (self._watching, self._acking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await self._acks.close()
+        if tasks:
+            # The watcher gives up its lease; not for long when there is no connection.
+            await asyncio.wait(tasks, timeout=1.0)
         await self._link.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
     def store(self) -> Store:
@@ -66,7 +84,7 @@ class JetStreamBus:
 
     @property
     def connection(self) -> str:
-        return self._link.reason
+        return "" if self._link.connected else self._link.reason
 
     @property
     def max_size(self) -> int:
@@ -97,9 +115,12 @@ class JetStreamBus:
         stop: asyncio.Event | None = None,
     ) -> None:
         """See the port."""
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch.run(), name="bus: watch on expiry")
         await consume.consume(
             self._link,
             self._streams,
+            self._acks,
             self._clock,
             topics,
             group,

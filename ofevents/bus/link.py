@@ -6,15 +6,13 @@ would give up after 60 tries or at any `-ERR`, keep half-written commands of the
 lost connection, and leave whoever waits for an answer waiting. Here a lost
 connection fails everything in flight at once (promise 2), and what must go on
 (consumers, watchers) sees a new `client` and subscribes again.
-
-Acknowledgements are collected and written by one task, so that settling never
-blocks; those that a lost connection swallowed are written to the next one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
@@ -64,9 +62,7 @@ class Link:
         self._waiters: dict[str, Waiter] = {}
         self._tokens = itertools.count()
         self._inbox = ""
-        self._acks: list[tuple[str, bytes]] = []
-        self._ack_ready = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._keeper: asyncio.Task[None] | None = None
 
     # -- life ---------------------------------------------------------------
 
@@ -77,10 +73,7 @@ class Link:
             ConfigError: the server is too old, or refuses what `setup` asks for.
         """
         self._setup = setup
-        self._tasks = [
-            asyncio.create_task(self._keep(), name=f"bus {self._name}: connection"),
-            asyncio.create_task(self._write_acks(), name=f"bus {self._name}: acks"),
-        ]
+        self._keeper = asyncio.create_task(self._keep(), name=f"bus {self._name}: connection")
         try:
             await self.ready()
         except BaseException:
@@ -88,21 +81,20 @@ class Link:
             raise
 
     async def close(self) -> None:
-        """Write what is settled, then end; bounded to about two seconds."""
-        try:
-            async with asyncio.timeout(2.0):
-                await self.flush_acks()
-        except (TimeoutError, Disconnected):
-            pass  # at least once: what is not acknowledged comes again
+        """End the connection, and every wait for it."""
         self._closing = True
         self._up.set()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
         if self.client is not None:
             client, self.client = self.client, None
             await client.close()
         self._lose("the bus is closed")
+
+    @property
+    def connected(self) -> bool:
+        return self.client is not None and self._up.is_set()
 
     async def ready(self, within: float | None = None) -> Client:
         """The client, once connected; waits as long as it takes, or `within` seconds.
@@ -135,6 +127,7 @@ class Link:
                 await self._gone.wait()
                 self._log.warning("reconnecting", reason=self.reason, delay=_BACKOFF[0])
             except ConfigError as error:
+                await self._discard()
                 self._fail(error)
                 return
             except (OSError, nats.errors.Error, TimeoutError, Disconnected) as error:
@@ -147,7 +140,8 @@ class Link:
             if attempt > 1 and self.reason != said:
                 said = self.reason
                 self._log.warning("waiting", reason=said, delay=delay)
-            await self._clock.sleep(delay)
+            # Not all workers at the same moment, when the server comes back.
+            await self._clock.sleep(delay * random.uniform(0.5, 1.0))
 
     async def _connect(self) -> None:
         client = Client()
@@ -159,7 +153,10 @@ class Link:
                 gone.set()
 
         async def error(problem: Exception) -> None:
-            self.reason = _why(problem, self._shown)
+            if self.connected:
+                self._log.warning("stalled", reason=_why(problem, self._shown))
+            else:
+                self.reason = _why(problem, self._shown)
 
         extra: dict[str, Any] = self.options.credentials.arguments()
         if self._tls is not None:
@@ -300,49 +297,6 @@ class Link:
             raise Disconnected(f"no answer from {self._shown} to {subject} in time") from None
         finally:
             self.forget(token)
-
-    # -- acknowledging ------------------------------------------------------
-
-    def acknowledge(self, reply: str, what: bytes) -> None:
-        """Put one on its way; written by the ack task."""
-        self._acks.append((reply, what))
-        if not self._ack_ready.is_set():
-            self._ack_ready.set()
-
-    async def _write_acks(self) -> None:
-        while True:
-            await self._ack_ready.wait()
-            client = await self.ready()
-            self._ack_ready.clear()
-            acks, self._acks = self._acks, []
-            await self._write(client, acks)
-
-    async def _write(self, client: Client, acks: list[tuple[str, bytes]]) -> None:
-        for at, (reply, what) in enumerate(acks):
-            try:
-                await client.publish(reply, what)
-            except nats.errors.Error:
-                self._acks = acks[at:] + self._acks
-                self._ack_ready.set()
-                # The closed callback follows; ready() then waits for the next client.
-                await asyncio.sleep(0)
-                return
-
-    async def flush_acks(self) -> None:
-        """Return when the server has read what was acknowledged until now.
-
-        Raises:
-            Disconnected: not connected; they are kept for the next connection.
-        """
-        client = self.client
-        if client is None:
-            raise Disconnected(self.reason)
-        acks, self._acks = self._acks, []
-        await self._write(client, acks)
-        try:
-            await client.flush(timeout=2)
-        except nats.errors.Error as error:
-            raise Disconnected(_why(error, self._shown)) from error
 
 
 class _One:

@@ -20,6 +20,7 @@ from nats.aio.msg import Msg
 
 from ofevents.bus import codec
 from ofevents.bus.link import Link
+from ofevents.bus.room import Room
 from ofevents.bus.streams import Streams
 from ofevents.clock import Clock
 from ofevents.errors import BusFull, ConfigError, Conflict, Disconnected, OfeventsError, TooLarge
@@ -48,9 +49,10 @@ class Outgoing:
 class Publisher:
     """Publishes on one Link."""
 
-    def __init__(self, link: Link, streams: Streams, clock: Clock) -> None:
+    def __init__(self, link: Link, streams: Streams, room: Room, clock: Clock) -> None:
         self._link = link
         self._streams = streams
+        self._room = room
         self._clock = clock
         self._deadline = link.options.publish_deadline
 
@@ -94,10 +96,11 @@ class Publisher:
 
     async def _store(self, stream: str, outgoing: list[Outgoing]) -> None:
         """Send, and again what was refused for want of room or of a ready server."""
-        seen = self._streams.rooms_made
+        seen = self._room.made
         made = 0
         try:
             async with asyncio.timeout(self._deadline):
+                await self._room.check(stream, sum(len(one.body) for one in outgoing))
                 while True:
                     refused = await self._send(outgoing)
                     if not refused:
@@ -105,8 +108,8 @@ class Publisher:
                     outgoing = [one for one, _ in refused]
                     error = refused[0][1]
                     if isinstance(error, BusFull) and made < 3:
-                        await self._streams.make_room(stream, seen)
-                        seen = self._streams.rooms_made
+                        await self._room.make(stream, seen)
+                        seen = self._room.made
                         made += 1
                     elif isinstance(error, Disconnected):
                         await asyncio.sleep(_NOT_READY_PAUSE)

@@ -8,19 +8,17 @@
 Subjects are the topics with the stream's prefix in front (`ofevents.event...`),
 so that several buses, and strangers' subjects, live on one server.
 
-Called by the driver at each connect (`Streams.create`) and for `ensure`,
-`remove`, and when the bus is full (`make_room`). Everything is asked over the
+Called by the driver at each connect (`Streams.create`) and for `ensure` and
+`remove`; `room` says what happens when the bus is full. Everything is asked over the
 JetStream API in JSON; nothing is cached, so workers of other versions and a
 server that lost its disk are met as they are.
 
-Only the events stream refuses at `max_bytes` (discard new): JetStream keeps
-messages back only in a stream that does not, so the inboxes have no limit of
-their own but the server's storage, which refuses too.
+JetStream keeps messages back only in a stream that discards old ones at its
+limit, so the inboxes have none; `room` refuses in its place.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -29,9 +27,8 @@ from typing import Any, Final, Literal
 from ofevents.bus import topics as names
 from ofevents.bus.link import Link
 from ofevents.bus.options import JetStreamOptions
-from ofevents.errors import BusFull, ConfigError, Disconnected
+from ofevents.errors import ConfigError, Disconnected
 from ofevents.ports import Consumer
-from ofevents.telemetry import Log
 
 Which = Literal["events", "inboxes", "dead"]
 NANO: Final = 1_000_000_000
@@ -44,6 +41,7 @@ _STREAM_OF: Final[dict[str, Which]] = {
     "inbox": "inboxes",
     "dead": "dead",
 }
+_SHARES: Final = 3
 _DEFAULT_BYTES: Final = 10 * 1024**3
 _LEAST_DEAD: Final = 1024**2
 _LEAST_BYTES: Final = 16 * 1024**2
@@ -63,19 +61,21 @@ class ApiError(Exception):
 
 def durable(group: str) -> str:
     """A consumer's name on the server: no dots there, `~` stands for one."""
-    return _PLAIN.sub(lambda m: "~" if m.group() == "." else f"={ord(m.group()):02X}", group)[:240]
+    return _PLAIN.sub(lambda m: "~" if m.group() == "." else f"%{ord(m.group()):02X}", group)[:240]
 
 
 class Streams:
-    """The streams of one bus, over a Link."""
+    """The streams of one bus, over a Link.
 
-    def __init__(self, link: Link, options: JetStreamOptions, name: str) -> None:
+    Attributes:
+        events_limit: most bytes of the events stream, once created.
+    """
+
+    def __init__(self, link: Link, options: JetStreamOptions) -> None:
         self._link = link
         self._options = options
-        self._log = Log(bus=name)
         self._prefix = options.stream + "."
-        self._making_room = asyncio.Lock()
-        self._rooms_made = 0
+        self.events_limit = 0
 
     # -- names --------------------------------------------------------------
 
@@ -155,6 +155,8 @@ class Streams:
             for which in ("events", "inboxes", "dead"):
                 await self._create_stream(self._stream_config(which))
             await self._create_stream(self._bucket_config())
+            events = await self.info(self.stream("events"))
+            self.events_limit = events["config"]["max_bytes"]
         except ApiError as error:
             if error.status >= 500 and error.code not in _NO_STORAGE:
                 raise Disconnected(f"JetStream is not ready: {error}") from error
@@ -219,19 +221,24 @@ class Streams:
 
     async def _create_sized(self, config: dict[str, Any]) -> None:
         """Create it with the size asked for, or with as much as the server grants."""
+        name = config["name"]
         if "max_bytes" in config or self._options.max_bytes:
             config.setdefault("max_bytes", self._size(config, self._options.max_bytes or 0))
-            await self.api(f"STREAM.CREATE.{config['name']}", config)
+            await self.api(f"STREAM.CREATE.{name}", config)
             return
-        size = self._size(config, _DEFAULT_BYTES)
+        size = self._size(config, self.events_limit or _DEFAULT_BYTES)
         while True:
+            # Asked for with room for the inboxes, the dead letters and the store.
+            roomy = _SHARES * size if name == self.stream("events") else size
             try:
-                await self.api(f"STREAM.CREATE.{config['name']}", {**config, "max_bytes": size})
-                return
+                await self.api(f"STREAM.CREATE.{name}", {**config, "max_bytes": roomy})
+                break
             except ApiError as error:
                 if error.code not in _NO_STORAGE or size // 2 < _LEAST_BYTES:
                     raise
             size //= 2
+        if roomy != size:
+            await self.api(f"STREAM.UPDATE.{name}", {**config, "max_bytes": size})
 
     async def ensure(self, consumers: Sequence[Consumer]) -> None:
         """Create or update each group's consumer, one per stream its topics lie in."""
@@ -309,64 +316,7 @@ class Streams:
             if error.code not in _NOT_FOUND:
                 raise Disconnected(f"the bus could not remove it: {error}") from error
 
-    # -- room ---------------------------------------------------------------
-
-    async def make_room(self, stream: str, seen: int) -> None:
-        """Purge the oldest events that every group has settled (promise 2).
-
-        `seen` is `rooms_made` when the caller was refused: who finds that somebody
-        else has made room since just tries again.
-
-        Raises:
-            BusFull: nothing that is settled is left, or the stream is never purged.
-        """
-        async with self._making_room:
-            if self._rooms_made != seen:
-                return
-            if stream != self.stream("events"):
-                raise BusFull(
-                    f"the bus has no storage left for {stream}: it keeps what is not "
-                    "settled and takes no more until some of it is"
-                )
-            before = (await self.info(stream))["state"]
-            floors = await self.settled(stream)
-            span = before["last_seq"] - before["first_seq"] + 1
-            for share in (8, 4, 2, 1):
-                below = before["first_seq"] + span // share
-                removed = 0
-                for subject, floor in floors.items():
-                    request = {"filter": subject, "seq": min(floor + 1, below)}
-                    removed += (await self.api(f"STREAM.PURGE.{stream}", request))["purged"]
-                if removed:
-                    self._rooms_made += 1
-                    self._log.info("purged", stream=stream, messages=removed)
-                    return
-            raise BusFull(
-                f"the bus is full: stream {stream} holds {before['bytes']} bytes of events that "
-                "are not settled by every consumer; it takes no more until they are, or "
-                "maxBytes is raised"
-            )
-
-    @property
-    def rooms_made(self) -> int:
-        """How often room was made; for `make_room`."""
-        return self._rooms_made
-
-    async def settled(self, stream: str) -> dict[str, int]:
-        """Per subject, the sequence up to which every group has settled it.
-
-        A subject that no group reads counts as settled.
-        """
-        state = await self.subjects(stream)
-        last = state["last_seq"]
-        floors = dict.fromkeys(state["subjects"], last)
-        for consumer in await self.consumers(stream):
-            idle = consumer["num_pending"] == 0 and consumer["num_ack_pending"] == 0
-            floor = last if idle else consumer["ack_floor"]["stream_seq"]
-            for subject in filters(consumer):
-                if subject in floors:
-                    floors[subject] = min(floors[subject], floor)
-        return floors
+    # -- counting -----------------------------------------------------------
 
     async def subjects(self, stream: str) -> dict[str, Any]:
         """State of a stream with `subjects`: each with its number of messages."""

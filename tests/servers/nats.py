@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
+
 from tests.servers import ServerFailed, ServerMissing, free_port, listening, until
 
 
@@ -42,6 +44,17 @@ class NatsServer:
     @property
     def log(self) -> Path:
         return self._folder / "nats.log"
+
+    @property
+    def pid(self) -> int:
+        """Of the running process.
+
+        Raises:
+            ServerFailed: it does not run.
+        """
+        if self._process is None:
+            raise ServerFailed("nats-server does not run")
+        return self._process.pid
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -98,10 +111,13 @@ class NatsServer:
         await self.kill()
         await self.start()
 
-    def freeze(self) -> None:
+    async def freeze(self) -> None:
         """Let it answer nothing, while its connections stay; until `thaw`."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGSTOP)
+        if self._process is None:
+            return
+        process = psutil.Process(self._process.pid)
+        self._process.send_signal(signal.SIGSTOP)
+        await until(lambda: process.status() == psutil.STATUS_STOPPED, seconds=5, what="it stops")
 
     def thaw(self) -> None:
         if self._process is not None:

@@ -1,0 +1,118 @@
+"""What happens when the bus is full: make room, or refuse (promise 2).
+
+Called by the publisher: before it writes to an inbox, and when the server
+refuses a message for want of room. Settled events are kept for replay until
+space is needed; then the oldest of them go, an eighth of the stream at a time.
+What is not settled never goes: then the bus refuses and sources wait. Inboxes
+and dead letters are never purged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from ofevents.bus.streams import Streams, filters
+from ofevents.clock import Clock
+from ofevents.errors import BusFull
+from ofevents.telemetry import Log
+
+_LOOK_EVERY: Final = 5.0
+"""Seconds for which the size of the inboxes is taken as known."""
+
+
+class Room:
+    """See the module.
+
+    Attributes:
+        made: how often room was made here; for `make`.
+    """
+
+    def __init__(self, streams: Streams, clock: Clock, name: str) -> None:
+        self.made = 0
+        self._streams = streams
+        self._clock = clock
+        self._log = Log(bus=name)
+        self._making = asyncio.Lock()
+        self._inboxes = 0
+        self._looked = float("-inf")
+
+    async def check(self, stream: str, size: int) -> None:
+        """Refuse an inbox's messages when all inboxes hold as much as the events may.
+
+        The server cannot refuse them (see `streams`), so each publisher looks every
+        few seconds and counts its own messages in between.
+
+        Raises:
+            BusFull: they are full.
+        """
+        if stream != self._streams.stream("inboxes"):
+            return
+        self._inboxes += size
+        limit = self._streams.events_limit
+        recent = self._clock.monotonic() - self._looked < _LOOK_EVERY
+        if recent and self._inboxes <= limit:
+            return
+        self._inboxes = (await self._streams.info(stream))["state"]["bytes"] + size
+        self._looked = self._clock.monotonic()
+        if self._inboxes > limit:
+            self._inboxes -= size
+            raise BusFull(
+                f"the inboxes are full: they hold {self._inboxes} of {limit} bytes (maxBytes) "
+                "of deliveries; the bus takes no more until subscribers accept some"
+            )
+
+    async def make(self, stream: str, seen: int) -> None:
+        """Purge the oldest events that every group has settled.
+
+        `seen` is `made` when the caller was refused: who finds that somebody else has
+        made room since just tries again.
+
+        Raises:
+            BusFull: nothing that is settled is left, or the stream is never purged.
+        """
+        async with self._making:
+            if self.made != seen:
+                return
+            if stream != self._streams.stream("events"):
+                raise BusFull(
+                    f"the bus has no room left in {stream}: nothing there is ever thrown away; "
+                    "it takes no more until some is removed, or maxBytes is raised"
+                )
+            before = (await self._streams.info(stream))["state"]
+            floors = await self.settled(stream)
+            span = before["last_seq"] - before["first_seq"] + 1
+            for share in (8, 4, 2, 1):
+                if removed := await self._purge(
+                    stream, floors, before["first_seq"] + span // share
+                ):
+                    self.made += 1
+                    self._log.info("purged", stream=stream, messages=removed)
+                    return
+            raise BusFull(
+                f"the bus is full: {before['bytes']} bytes in stream {stream}, of which nothing is "
+                "settled by every consumer; it takes no more until some is, or maxBytes is raised"
+            )
+
+    async def _purge(self, stream: str, floors: dict[str, int], below: int) -> int:
+        removed = 0
+        for subject, floor in floors.items():
+            request = {"filter": subject, "seq": min(floor + 1, below)}
+            removed += (await self._streams.api(f"STREAM.PURGE.{stream}", request))["purged"]
+        return removed
+
+    async def settled(self, stream: str) -> dict[str, int]:
+        """Per subject, the sequence up to which every group has settled it.
+
+        A subject that no group reads counts as settled.
+        """
+        state = await self._streams.subjects(stream)
+        last = state["last_seq"]
+        floors = dict.fromkeys(state["subjects"], last)
+        for consumer in await self._streams.consumers(stream):
+            idle = consumer["num_pending"] == 0 and consumer["num_ack_pending"] == 0
+            floor = last if idle else consumer["ack_floor"]["stream_seq"]
+            for subject in filters(consumer):
+                if subject in floors:
+                    floors[subject] = min(floors[subject], floor)
+        return floors

@@ -1,0 +1,329 @@
+"""JetStream in ways that the conformance suite does not ask of every driver."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import nkeys
+import pytest
+
+from ofevents.api.resolved import ResolvedBus
+from ofevents.bus import topics
+from ofevents.bus.jetstream import JetStreamBus
+from ofevents.bus.streams import durable
+from ofevents.bus.watch import Watch
+from ofevents.clock import SystemClock
+from ofevents.errors import BusFull, ConfigError, Conflict, Disconnected
+from ofevents.event import Event
+from ofevents.ports import DONE, Consumer, Delivery, Message, Received
+from ofevents.telemetry import EXPIRED
+from tests.servers import until
+from tests.servers.nats import NatsServer
+
+TOPIC = topics.event("default", "shop", "orders")
+OTHER = topics.event("default", "shop", "others")
+GROUP = "trigger.default.t"
+
+
+def make(url: str, **options: object) -> JetStreamBus:
+    spec = ResolvedBus(driver="jetstream", options={"url": url, **options})
+    return JetStreamBus(spec, clock=SystemClock())
+
+
+def message(id: str, data: bytes = b"1") -> Message:
+    return Message(Event.create(id=id, source="s", type="t", data=data), "w")
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    async with NatsServer(tmp_path) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"url": None}, "only `ofevents run` starts"),
+        ({"url": "nats://x", "sync": "always"}, "sync_interval"),
+        ({"url": "nats://x", "stream": "a.b"}, "stream: .*letters"),
+        ({"url": "nats://x", "max_age": 0, "replicas": 9}, "replicas.*; max_age|max_age"),
+        ({"url": "nats://x", "nonsense": 1}, "nonsense"),
+        ({"url": "nats://x", "tls": {"ca": "no pem"}}, "PEM"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        JetStreamBus(ResolvedBus(driver="jetstream", options=options), clock=SystemClock())
+
+
+def test_different_groups_have_different_names_on_the_server() -> None:
+    groups = ["a.b", "a~b", "a-b", "a=7Eb", "a_b", "a b", "a>b"]
+    assert len({durable(group) for group in groups}) == len(groups)
+    assert not any(set(durable(group)) & set(". *>/\\\t") for group in groups)
+
+
+async def test_a_frozen_server_fails_a_publish_at_its_deadline(server: NatsServer) -> None:
+    async with make(server.url, publish_deadline=1.0) as bus:
+        await bus.publish(TOPIC, message("1"))
+        await server.freeze()
+        try:
+            began = time.monotonic()
+            with pytest.raises(Disconnected, match="did not confirm within 1 s"):
+                await bus.publish(TOPIC, message("2"))
+            assert time.monotonic() - began < 3
+        finally:
+            server.thaw()
+        # The same message again: stored once, whether the first one arrived or not.
+        await bus.publish(TOPIC, message("2"))
+        got = [one.body.id async for one in bus.browse([TOPIC])]  # type: ignore[union-attr]
+        assert got == ["1", "2"]
+
+
+async def test_it_waits_for_a_server_that_comes_later(tmp_path: Path) -> None:
+    late = NatsServer(tmp_path)
+    bus = make(late.url)
+    entering = asyncio.create_task(bus.__aenter__())
+    await until(lambda: "Connect" in bus.connection, seconds=5, what="it says why it waits")
+    async with late:
+        await asyncio.wait_for(entering, 20)
+        await bus.publish(TOPIC, message("1"))
+        await bus.__aexit__(None, None, None)
+
+
+async def test_cancelled_while_it_waits_it_leaves_no_task(tmp_path: Path) -> None:
+    before = asyncio.all_tasks()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            async with make("nats://127.0.0.1:1"):
+                pass
+    assert asyncio.all_tasks() == before
+
+
+async def test_an_old_server_is_refused_with_what_is_needed() -> None:
+    async def old(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        info = {"version": "2.11.9", "max_payload": 1048576, "server_id": "x", "headers": True}
+        writer.write(b"INFO " + json.dumps(info).encode() + b"\r\n")
+        while line := await reader.readline():
+            if line == b"PING\r\n":
+                writer.write(b"PONG\r\n")
+        writer.close()
+
+    listener = await asyncio.start_server(old, "127.0.0.1", 0)
+    try:
+        port = listener.sockets[0].getsockname()[1]
+        with pytest.raises(ConfigError, match=r"2\.11\.9.*2\.12 or newer"):
+            async with asyncio.timeout(10), make(f"nats://127.0.0.1:{port}"):
+                pass
+    finally:
+        listener.close()
+        await listener.wait_closed()
+
+
+async def _works(url: str, **options: object) -> None:
+    async with asyncio.timeout(10), make(url, **options) as bus:
+        await bus.publish(TOPIC, message(str(time.time())))
+
+
+async def _says(sentence: str, url: str, **options: object) -> None:
+    """It waits, and its connection says why."""
+    bus = make(url, **options)
+    entering = asyncio.create_task(bus.__aenter__())
+    await until(
+        lambda: sentence in bus.connection, seconds=10, what=f"{sentence}: {bus.connection}"
+    )
+    entering.cancel()
+    await asyncio.wait([entering])
+
+
+async def test_credentials(tmp_path: Path) -> None:
+    seed = b"SUAMYSGCOAK7QYRJK3M3SEMJTT2VVHZJ4ATHQDXCS4HVWWLZSH2ZGPMRKE"
+    try:
+        public = nkeys.from_seed(seed).public_key.decode()
+    except nkeys.NkeysError:
+        seed = nkeys.encode_seed(b"x" * 32, nkeys.PREFIX_BYTE_USER)
+        public = nkeys.from_seed(seed).public_key.decode()
+    cases = [
+        ('authorization { token: "t0p" }', {"token": "t0p"}, {"token": "other"}),
+        (
+            'authorization { user: "u", password: "p" }',
+            {"user": "u", "password": "p"},
+            {"user": "u", "password": "x"},
+        ),
+        (
+            f'authorization {{ users: [ {{ nkey: "{public}" }} ] }}',
+            {"nkey": seed.decode()},
+            {"token": "t"},
+        ),
+    ]
+    for number, (extra, good, wrong) in enumerate(cases):
+        async with NatsServer(tmp_path / str(number), extra=extra) as guarded:
+            await _works(guarded.url, credentials=good)
+            await _says("Authorization", guarded.url, credentials=wrong)
+
+
+async def test_tls(tmp_path: Path) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl to make a certificate with")
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    command = f"req -x509 -newkey rsa:2048 -nodes -days 1 -keyout {key} -out {cert} -subj /CN=nats"
+    maker = await asyncio.create_subprocess_exec(
+        openssl,
+        *command.split(),
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert await maker.wait() == 0
+    extra = f'tls {{ cert_file: "{cert}", key_file: "{key}", ca_file: "{cert}", verify: true }}'
+    async with NatsServer(tmp_path / "nats", extra=extra) as guarded:
+        own = {"ca": cert.read_text(), "cert": cert.read_text(), "key": key.read_text()}
+        await _works(guarded.url, tls=own)
+        await _says("certificate", guarded.url, tls={})
+
+
+async def test_two_buses_share_a_server(server: NatsServer) -> None:
+    async with make(server.url) as one, make(server.url, stream="other") as two:
+        await one.publish(TOPIC, message("1"))
+        await two.publish(TOPIC, message("2"))
+        got = [one.body.id async for one in two.browse([TOPIC])]  # type: ignore[union-attr]
+        assert got == ["2"]
+        await one.store.put("k", b"1")
+        assert await two.store.get("k") is None
+
+
+async def test_full_inboxes_refuse_and_take_again(server: NatsServer) -> None:
+    inbox = topics.inbox("default", "t", "s")
+    async with make(server.url, max_bytes=200_000) as bus:
+        await bus.ensure([inbox], [Consumer(inbox, (inbox,))])
+
+        async def fill() -> None:
+            for n in range(100):
+                event = Event.create(id=str(n), source="s", type="t", data=b'"%b"' % (b"x" * 9000))
+                await bus.publish(inbox, Message(Delivery("d/t/s", (event,)), "w"))
+
+        with pytest.raises(BusFull, match="inboxes are full"):
+            await fill()
+        held = (await bus.inspect()).topics[0].size
+        assert 100_000 < held < 210_000
+        stop = asyncio.Event()
+
+        async def settle(received: list[Received]) -> None:
+            for one in received:
+                one.settle(DONE)
+            stop.set()
+
+        await bus.consume([inbox], inbox, settle, in_flight=99, started=lambda: None, stop=stop)
+        await bus.publish(inbox, Message(Delivery("d/t/s", (message("x").body,)), "w"))  # type: ignore[arg-type]
+
+
+async def test_dead_letters_are_never_purged(server: NatsServer) -> None:
+    dead = topics.dead("default", "t")
+    async with make(server.url, max_bytes=100_000) as bus:
+        stored = 0
+        with pytest.raises(BusFull, match="nothing there is ever thrown away"):
+            for n in range(500):
+                await bus.publish(dead, message(str(n), b'"%b"' % (b"x" * 9000)))
+                stored += 1
+        got = [one.body.id async for one in bus.browse([dead])]  # type: ignore[union-attr]
+        assert got == [str(n) for n in range(stored)]
+
+
+async def test_room_is_made_of_the_oldest_only(server: NatsServer) -> None:
+    async with make(server.url, max_bytes=400_000) as bus:
+        for n in range(100):
+            await bus.publish(TOPIC, message(str(n), b'"%b"' % (b"x" * 5000)))
+        got = [int(one.body.id) async for one in bus.browse([TOPIC])]  # type: ignore[union-attr]
+        assert got == list(range(got[0], 100)), "the newest are kept, without a gap"
+        assert len(got) > 50, "settled events are kept for replay while there is space"
+
+
+KILLED = """
+import asyncio, sys
+from ofevents.api.resolved import ResolvedBus
+from ofevents.bus import open_bus
+from ofevents.clock import SystemClock
+
+async def hold(received):
+    print("took", len(received), flush=True)
+    await asyncio.sleep(600)
+
+async def main():
+    spec = ResolvedBus(driver="jetstream", options={"url": sys.argv[1], "ack_wait": 2})
+    async with open_bus(spec, clock=SystemClock()) as bus:
+        await bus.consume([sys.argv[2]], sys.argv[3], hold, in_flight=9, started=lambda: None)
+
+asyncio.run(main())
+"""
+
+
+async def test_what_a_killed_worker_held_comes_again(server: NatsServer) -> None:
+    async with make(server.url, ack_wait=2) as bus:
+        await bus.ensure([TOPIC], [Consumer(GROUP, (TOPIC,))])
+        await bus.publish(TOPIC, *[message(str(n)) for n in range(5)])
+        worker = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", KILLED, server.url, TOPIC, GROUP),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert worker.stdout is not None
+        assert b"took" in await asyncio.wait_for(worker.stdout.readline(), 30)
+        worker.kill()
+        await worker.wait()
+        got: dict[str, int] = {}
+        stop = asyncio.Event()
+
+        async def take(received: list[Received]) -> None:
+            for one in received:
+                got[one.body.id] = one.attempt  # type: ignore[union-attr]
+                one.settle(DONE)
+            if len(got) == 5:
+                stop.set()
+
+        async with asyncio.timeout(15):
+            await bus.consume([TOPIC], GROUP, take, in_flight=9, started=lambda: None, stop=stop)
+        assert set(got.values()) == {2}, f"each is handed out a second time: {got}"
+
+
+async def look(watch: Watch) -> dict[str, int]:
+    """One look; the bus's own watch may look in the same moment."""
+    while True:
+        try:
+            return await watch.look()
+        except Conflict:
+            continue
+
+
+async def test_what_expires_unread_is_counted_once(server: NatsServer) -> None:
+    counted = EXPIRED.labels(group=GROUP)
+    before = counted._value.get()
+    async with make(server.url, max_age=2) as bus:
+        consumers = [Consumer(GROUP, (TOPIC,)), Consumer("reads", (TOPIC, OTHER))]
+        await bus.ensure([TOPIC], consumers)
+        watch = Watch(bus._link, bus._streams, bus.store, SystemClock())
+        assert await look(watch) == {}
+        await bus.publish(TOPIC, *[message(str(n)) for n in range(30)])
+        await bus.publish(OTHER, *[message(str(n)) for n in range(10)])
+        stop = asyncio.Event()
+
+        async def read(received: list[Received]) -> None:
+            for one in received:
+                one.settle(DONE)
+            stop.set()
+
+        await bus.consume([TOPIC], "reads", read, in_flight=99, started=lambda: None, stop=stop)
+        assert await look(watch) == {}
+
+        async def gone() -> bool:
+            return not (await bus.inspect()).topics
+
+        await until(gone, seconds=15, what="maxAge takes them")
+        again = Watch(bus._link, bus._streams, bus.store, SystemClock())
+        assert await look(again) == {GROUP: 30}, "the group's share of the stream"
+        assert await look(watch) == {}
+    assert counted._value.get() - before == 30
