@@ -100,12 +100,21 @@ class Shared:
             revision = await self._write(mine, revision=revision)
         except Conflict:
             return state.done
-        await settle(moment)
         try:
-            await self._write(_State(moment), revision=revision)
-        except Conflict:
-            pass  # taken over meanwhile: the same event, and the other one writes it
+            await settle(moment)
+        except BaseException:
+            # Stopped: the next worker need not wait for the claim to run out.
+            await self._try_to_write(_State(state.done), revision)
+            raise
+        # Taken over meanwhile, it is the same event, and the other one writes it.
+        await self._try_to_write(_State(moment), revision)
         return moment
+
+    async def _try_to_write(self, state: _State, revision: int) -> None:
+        try:
+            await self._write(state, revision=revision)
+        except Conflict:
+            pass  # somebody else has written: theirs counts
 
     async def _read(self) -> tuple[_State, int]:
         entry = await self._store.get(self._key)

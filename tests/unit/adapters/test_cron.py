@@ -117,15 +117,31 @@ async def test_two_workers_emit_each_time_once_between_them() -> None:
     assert sorted(sinks[0].ids + sinks[1].ids) == ids(*range(10, 101, 10))
 
 
+async def test_a_worker_that_is_stopped_in_emit_leaves_its_time_to_the_next() -> None:
+    clock = SettableClock(START)
+    store, stopped, living = store_of(clock), Sink(), Sink()
+    stopped.held = asyncio.Event()
+    async with running(clock, source(clock), stopped, store):
+        await clock.advance(10)
+        assert stopped.entered == 1
+    async with running(clock, source(clock), living, store):
+        await clock.advance(0)
+    assert living.ids == ids(10)
+
+
 async def test_a_worker_that_dies_in_emit_loses_no_time() -> None:
     clock = SettableClock(START)
     store, dying, living = store_of(clock), Sink(), Sink()
     dying.held = asyncio.Event()
     async with running(clock, source(clock), dying, store):
         await clock.advance(10)
-        assert dying.entered == 1
+        entry = await store.get("cron/default/clock/tick")
+    assert entry is not None
+    await store.put("cron/default/clock/tick", entry.value)  # as a killed process leaves it
     async with running(clock, source(clock), living, store):
-        await clock.advance(CLAIM)
+        await clock.advance(CLAIM - 1)
+        assert living.ids == []
+        await clock.advance(2)
     assert living.ids[0] == ids(10)[0]
 
 
