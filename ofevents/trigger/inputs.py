@@ -11,36 +11,41 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from ofevents.api.resolved import ResolvedTrigger
-from ofevents.errors import BadEvent, EvaluationError, PermanentError, TemporaryError, TooLarge
+from ofevents.errors import BadEvent, PermanentError, TemporaryError
 from ofevents.event import Event
 from ofevents.health import WorkerHealth
 from ofevents.ports import DONE, Received, Verdict, retry
 from ofevents.subscriber import DeadLetters
-from ofevents.telemetry import CONSUMED, FILTERED, WAITING, Log
-from ofevents.trigger.evaluator import Broken, Decision, Evaluator, Joining, Owed, Step
-from ofevents.trigger.handover import Handover
-from ofevents.trigger.join import Joins
-from ofevents.trigger.joinstate import Match, Waits
+from ofevents.telemetry import CONSUMED, FILTERED, Log
+from ofevents.trigger.evaluator import Decision, Evaluator
+from ofevents.trigger.steps import Steps
 from ofevents.trigger.suspects import TRUSTED, Suspects
-from ofevents.trigger.trace import Outcome, Trace
+from ofevents.trigger.trace import Trace
+from ofevents.trigger.turns import Turn
 from ofevents.trigger.unread import unread
 
-FIRST_RETRY = 0.5
-LONGEST_RETRY = 30.0
+FIRST_RETRY: Final = 0.5
+LONGEST_RETRY: Final = 30.0
 """Seconds before the bus hands out again what nothing could take."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fired:
-    """A join that is met: what it owes (None: nothing), to be struck out once settled."""
+class _Decided:
+    """An event that concerns somebody."""
 
-    joining: Joining
-    match: Match
-    due: Owed | Broken | None
+    event: Event
+    decision: Decision
+    turns: list[Turn | None]
+
+    def release(self) -> None:
+        """Let pass whoever waits behind it."""
+        for turn in self.turns:
+            if turn is not None:
+                turn.release()
 
 
 class Inputs:
@@ -51,19 +56,16 @@ class Inputs:
         spec: ResolvedTrigger,
         *,
         evaluator: Evaluator,
-        joins: Joins,
-        handovers: Sequence[Handover],
+        steps: Steps,
         dead_letters: DeadLetters,
         suspects: Suspects,
         worker: WorkerHealth,
         trace: Trace | None,
     ) -> None:
-        """`handovers` are in the order of the subscribers; `dead_letters` the Trigger's own."""
+        """`dead_letters` are the Trigger's own, for messages that no subscriber gets."""
         self._trigger = f"{spec.namespace}/{spec.name}"
         self._decide = evaluator.decide
-        self._evaluator = evaluator
-        self._joins = joins
-        self._handovers = handovers
+        self._steps = steps
         self._dead_letters = dead_letters
         self._suspects = suspects
         self._worker = worker
@@ -73,12 +75,11 @@ class Inputs:
         self._log = Log(trigger=self._trigger)
         self._resource = (spec.namespace, spec.name)
         self._consumed = CONSUMED.labels(*self._resource)
-        self._waiting = [WAITING.labels(*self._resource, one.name) for one in spec.subscribers]
 
     async def handle(self, batch: list[Received]) -> None:
         """Settle every message; returns when all are."""
         decide = self._decide
-        concerned: list[tuple[Received, Decision | None]] = []
+        concerned: list[tuple[Received, _Decided | None]] = []
         filtered: Counter[Decision] = Counter()
         for received in batch:
             if received.attempt > TRUSTED:
@@ -91,12 +92,13 @@ class Inputs:
                 continue
             decision = decide(received.topic, event)
             if decision.steps:
-                concerned.append((received, decision))
+                turns = self._steps.turns(decision, event)
+                concerned.append((received, _Decided(event, decision, turns)))
                 continue
             received.settle(DONE)
             filtered[decision] += 1
             if self._verbose:
-                self._filtered(event, decision)
+                self._tell_filtered(event, decision)
         self._consumed.inc(len(batch))
         for decision, count in filtered.items():
             FILTERED.labels(*self._resource, decision.ended, decision.reason).inc(count)
@@ -105,15 +107,20 @@ class Inputs:
             await self._settle(*concerned[0])
         elif concerned:
             async with asyncio.TaskGroup() as group:
-                for received, known in concerned:
-                    group.create_task(self._settle(received, known))
+                for received, decided in concerned:
+                    group.create_task(self._settle(received, decided))
 
-    async def _settle(self, received: Received, decision: Decision | None) -> None:
+    async def _settle(self, received: Received, decided: _Decided | None) -> None:
         """Handle one message that concerns somebody, or must be looked at first."""
         self._worker.in_flight += 1
         try:
             async with self._suspects.handling(received) as crashed:
-                received.settle(await self._verdict(received, decision, crashed))
+                if crashed is not None:
+                    received.settle(await self._bury(received, crashed))
+                elif decided is None:
+                    received.settle(await self._look(received))
+                else:
+                    received.settle(await self._carry_out(received, decided))
         except TemporaryError as error:
             received.settle(self._again(received, error))
         except Exception as error:
@@ -121,97 +128,35 @@ class Inputs:
             self._log.error("stalled", reason="Defect", error=repr(error))
             received.settle(retry(FIRST_RETRY))
         finally:
+            if decided is not None:
+                decided.release()
             self._worker.in_flight -= 1
             self._worker.step()
 
-    async def _verdict(
-        self, received: Received, decision: Decision | None, crashed: PermanentError | None
-    ) -> Verdict:
-        if crashed is not None:
-            return await self._bury_unread(received, crashed)
+    async def _look(self, received: Received) -> Verdict:
+        """Read and decide what the quick way left alone: a suspect, or no event at all."""
         try:
             event = _event(received)
         except BadEvent as error:
-            return await self._bury_unread(received, error)
-        if decision is None:
-            decision = self._decide(received.topic, event)
+            return await self._bury(received, error)
+        decision = self._decide(received.topic, event)
         if not decision.steps:
             FILTERED.labels(*self._resource, decision.ended, decision.reason).inc()
-            self._filtered(event, decision)
+            self._tell_filtered(event, decision)
             return DONE
-        failed: list[TemporaryError] = []
-        due: list[Owed | Broken | Fired] = []
-        for step in decision.steps:
-            # Joins take their turns here, so that events meet in the order they came.
-            met = await self._meet(step, event, received.stored, failed)
-            if met is not None:
-                due.append(met)
-        if len(due) == 1:
-            await self._try(due[0], received.stored, failed)
-        elif due:
-            async with asyncio.TaskGroup() as group:
-                for one in due:
-                    group.create_task(self._try(one, received.stored, failed))
-        return self._again(received, failed[0]) if failed else DONE
-
-    async def _meet(
-        self, step: Step, event: Event, stored: float, failed: list[TemporaryError]
-    ) -> Owed | Broken | Fired | None:
-        """What is owed now; for a join only what its state in the store says."""
-        if not isinstance(step, Joining):
-            return step
+        decided = _Decided(event, decision, self._steps.turns(decision, event))
         try:
-            found = await self._joins.arrive(step, event, stored)
-        except TemporaryError as error:
-            failed.append(error)
-            return None
-        except EvaluationError as error:
-            return self._failure(step.subscriber, (event,), error)
-        except TooLarge as error:
-            return Broken(step.subscriber, self._evaluator.plain(step.subscriber, (event,)), error)
-        if isinstance(found, Match):
-            return self._fired(step, found, event)
-        if found is Waits.HELD:
-            self._waiting[step.subscriber].inc()
-            self._tell(event, step.subscriber, "waiting", ", ".join(step.inputs))
-        return None
+            return await self._carry_out(received, decided)
+        finally:
+            decided.release()
 
-    def _fired(self, joining: Joining, match: Match, event: Event) -> Fired:
-        events = match.events(event)
-        try:
-            delivery = self._evaluator.delivery(joining.subscriber, match.present(event), events)
-        except EvaluationError as error:
-            return Fired(joining, match, self._failure(joining.subscriber, events, error))
-        return Fired(joining, match, Owed(joining.subscriber, delivery))
+    async def _carry_out(self, received: Received, decided: _Decided) -> Verdict:
+        failed = await self._steps.carry_out(
+            decided.decision, decided.event, received.stored, decided.turns
+        )
+        return DONE if failed is None else self._again(received, failed)
 
-    def _failure(
-        self, subscriber: int, events: tuple[Event, ...], error: EvaluationError
-    ) -> Broken | None:
-        broken = self._evaluator.failure(subscriber, events, error)
-        if broken is None:
-            FILTERED.labels(*self._resource, "condition", "error").inc()
-        return broken
-
-    async def _try(
-        self, step: Owed | Broken | Fired, stored: float, failed: list[TemporaryError]
-    ) -> None:
-        """Settle it for one subscriber, whose trouble does not interrupt the others."""
-        try:
-            await self._settle_step(step, stored)
-        except TemporaryError as error:
-            failed.append(error)
-
-    async def _settle_step(self, step: Owed | Broken | Fired | None, stored: float) -> None:
-        if isinstance(step, Owed):
-            await self._handovers[step.subscriber].settle(step.delivery, stored)
-        elif isinstance(step, Broken):
-            handover = self._handovers[step.subscriber]
-            await handover.bury(step.delivery, step.error, 0, "condition")
-        elif isinstance(step, Fired):
-            await self._settle_step(step.due, stored)
-            await self._joins.settle(step.joining, step.match)
-
-    async def _bury_unread(self, received: Received, error: PermanentError) -> Verdict:
+    async def _bury(self, received: Received, error: PermanentError) -> Verdict:
         letter = unread(received, self._trigger)
         await self._dead_letters.store(letter, error, attempts=0, where="bus")
         if self._trace is not None:
@@ -225,15 +170,10 @@ class Inputs:
             self._trace(_id(received), self._trigger, "", "unsettled", str(error))
         return retry(max(error.delay, wait))
 
-    def _filtered(self, event: Event, decision: Decision) -> None:
+    def _tell_filtered(self, event: Event, decision: Decision) -> None:
         self._log.debug("filtered", id=event.id, step=decision.ended, reason=decision.reason)
         if self._trace is not None:
             self._trace(event.id, self._trigger, "", "filtered", decision.ended)
-
-    def _tell(self, event: Event, subscriber: int, outcome: Outcome, detail: str) -> None:
-        if self._trace is not None:
-            name = self._handovers[subscriber].name
-            self._trace(event.id, self._trigger, name, outcome, detail)
 
 
 def _event(received: Received) -> Event:

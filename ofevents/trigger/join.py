@@ -45,8 +45,6 @@ REDELIVERY: Final = 120.0
 """Seconds at least in which a redelivery is known as such, once nothing is held."""
 OWED: Final = 30 * 86400.0
 """Seconds that an undelivered match is kept; its event is redelivered long before."""
-ROOM: Final = 4096
-"""Bytes of the bus's largest message that an entry leaves free."""
 
 _FIRST_WAIT: Final = 0.005
 _TRIES: Final = 20
@@ -75,7 +73,7 @@ class Joins:
     ) -> None:
         """`subscribers` are their names, in the order that the evaluator counts."""
         self._store = bus.store
-        self._most = bus.max_size - ROOM
+        self._most = bus.max_size
         self._evaluator = evaluator
         self._window = window
         self._clock = clock

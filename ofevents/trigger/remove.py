@@ -9,7 +9,7 @@ from __future__ import annotations
 from ofevents.api.resolved import ResolvedTrigger
 from ofevents.ports import Bus
 from ofevents.trigger import join, suspects
-from ofevents.trigger.serving import OWNER
+from ofevents.trigger.ownership import key_of
 from ofevents.trigger.worker import consumers
 
 
@@ -31,5 +31,5 @@ async def remove(spec: ResolvedTrigger, bus: Bus) -> None:
     for prefix in prefixes:
         async for key, _ in bus.store.list(prefix):
             await bus.store.delete(key)
-    for inbox in inboxes:
-        await bus.store.delete(f"{OWNER}/{inbox}")
+    for group in groups:
+        await bus.store.delete(key_of(group))

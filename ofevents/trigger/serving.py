@@ -10,23 +10,18 @@ had in hand comes again before what is newer.
 from __future__ import annotations
 
 import asyncio
-import secrets
-import socket
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from typing import Final
 
 from ofevents.api.resolved import ResolvedSubscriber
-from ofevents.bus.lease import Lease
 from ofevents.bus.topics import inbox_group
 from ofevents.ports import Bus, Received
 from ofevents.trigger.batch import Batches
 from ofevents.trigger.entries import Entries, Entry
-from ofevents.trigger.stopping import unless
+from ofevents.trigger.ownership import owned
+from ofevents.trigger.turns import Turns
 
 LEAST_IN_FLIGHT: Final = 64
-OWNER: Final = "inbox-owner"
-"""Where the leases of ordered inboxes lie in the store."""
 
 
 class InboxServer:
@@ -36,7 +31,6 @@ class InboxServer:
         """`in_flight` bounds the entries in hand (promise 7)."""
         options = spec.delivery
         self._topic = spec.inbox
-        self._owner = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._entries = entries
         self._ordered = options.ordered
         wanted = max(LEAST_IN_FLIGHT, 2 * options.concurrency, 2 * options.batch_size)
@@ -46,7 +40,7 @@ class InboxServer:
             self._finish = Batches(entries, options).finish
         elif options.ordered:
             self._finish = self._in_turn
-        self._last: dict[str | None, asyncio.Event] = {}
+        self._turns = Turns()
 
     async def run(self, bus: Bus) -> None:
         """Serve until asked to stop; returns when what is in hand is settled.
@@ -57,23 +51,13 @@ class InboxServer:
         if not self._ordered:
             await self._consume(bus)
             return
-        stop = self._entries.stop
-        while not stop.is_set():
-            async with AsyncExitStack() as stack:
-                lease = self._lease(bus)
-                if await unless(stop, stack.enter_async_context(lease)):
-                    await unless(lease.lost, self._consume(bus))
-
-    def _lease(self, bus: Bus) -> Lease:
-        """Who holds it delivers in order.
-
-        A dead owner's lease outlives what it had in hand (an ack wait, three times
-        `hold`) although its last renewal was up to a third of its time ago: the next
-        owner gets those messages again before newer ones.
-        """
-        ttl = 1.5 * 3 * bus.hold + 1
-        key = f"{OWNER}/{self._topic}"
-        return Lease(bus.store, key, self._owner, ttl=ttl, clock=self._entries.clock)
+        await owned(
+            bus,
+            inbox_group(self._topic),
+            lambda: self._consume(bus),
+            clock=self._entries.clock,
+            stop=self._entries.stop,
+        )
 
     async def _consume(self, bus: Bus) -> None:
         await bus.consume(
@@ -86,10 +70,10 @@ class InboxServer:
         )
 
     async def handle(self, batch: list[Received]) -> None:
-        """Settle each entry; entries of one key in the order in which they come."""
+        """Settle each entry; in order, entries of one key one after another."""
         async with asyncio.TaskGroup() as group:
             for received in batch:
-                # Tasks start in order, and each takes its turn before it first waits.
+                # Tasks start in order, and take their turns before they first wait.
                 group.create_task(self._serve(received))
 
     async def _serve(self, received: Received) -> None:
@@ -101,15 +85,5 @@ class InboxServer:
         await self._entries.finish(entry)
 
     async def _in_turn(self, entry: Entry) -> None:
-        """Behind the entry of the same key that came before it."""
-        key = entry.delivery.key
-        before, mine = self._last.get(key), asyncio.Event()
-        self._last[key] = mine
-        try:
-            if before is not None:
-                await before.wait()
+        async with self._turns.take(entry.delivery.key):
             await self._entries.finish(entry, in_place=True)
-        finally:
-            mine.set()
-            if self._last.get(key) is mine:
-                del self._last[key]

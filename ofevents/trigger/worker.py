@@ -27,7 +27,9 @@ from ofevents.trigger.handover import Handover, open_handover
 from ofevents.trigger.inputs import Inputs
 from ofevents.trigger.join import Joins
 from ofevents.trigger.monitor import Monitor
+from ofevents.trigger.ownership import owned
 from ofevents.trigger.serving import InboxServer
+from ofevents.trigger.steps import Steps
 from ofevents.trigger.stopping import unless
 from ofevents.trigger.suspects import Suspects
 from ofevents.trigger.trace import Trace
@@ -151,21 +153,32 @@ class _Session:
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(monitor.run())
                 async with asyncio.TaskGroup() as working:
-                    working.create_task(
-                        bus.consume(
-                            consumers(spec)[0].topics,
-                            spec.group,
-                            inputs.handle,
-                            in_flight=spec.in_flight,
-                            started=monitor.started,
-                            stop=self._stop,
-                        )
-                    )
+                    working.create_task(self._consume(bus, inputs, monitor))
                     for server in servers:
                         working.create_task(server.run(bus))
                 watching.cancel()
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
+
+    async def _consume(self, bus: Bus, inputs: Inputs, monitor: Monitor) -> None:
+        """Read the inputs: with the other workers, or alone where order matters."""
+        spec = self._spec
+
+        async def consume() -> None:
+            await bus.consume(
+                consumers(spec)[0].topics,
+                spec.group,
+                inputs.handle,
+                in_flight=spec.in_flight,
+                started=monitor.started,
+                stop=self._stop,
+            )
+
+        if any(one.delivery.ordered for one in spec.subscribers):
+            monitor.started()  # standing by is all that is asked of it
+            await owned(bus, spec.group, consume, clock=self._clock, stop=self._stop)
+        else:
+            await consume()
 
     def _inputs(self, bus: Bus, handovers: Sequence[Handover], own: DeadLetters) -> Inputs:
         spec = self._spec
@@ -178,11 +191,19 @@ class _Session:
             window=spec.window,
             clock=self._clock,
         )
-        return Inputs(
+        steps = Steps(
             spec,
             evaluator=self._evaluator,
             joins=joins,
             handovers=handovers,
+            clock=self._clock,
+            stop=self._stop,
+            trace=self._trace,
+        )
+        return Inputs(
+            spec,
+            evaluator=self._evaluator,
+            steps=steps,
             dead_letters=own,
             suspects=Suspects(bus.store, spec.group),
             worker=self._worker,

@@ -159,6 +159,15 @@ class Running:
 
         await until(quiet, seconds=seconds, what="every consumer is idle")
 
+    async def idle_inputs(self, group: str = "trigger.shop.trg") -> None:
+        """As `idle`, for the inputs alone: what waits in an inbox may wait."""
+
+        async def quiet() -> bool:
+            (one,) = [c for c in (await self.bus.inspect()).consumers if c.group == group]
+            return not (one.pending or one.in_flight)
+
+        await until(quiet, seconds=5, what="the inputs are read")
+
     async def end(self) -> None:
         self.stop.set()
         await asyncio.wait_for(self.task, 5)

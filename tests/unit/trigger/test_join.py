@@ -23,6 +23,7 @@ from ofevents.trigger.evaluator import Evaluator, Joining
 from ofevents.trigger.inputs import Inputs
 from ofevents.trigger.join import SLACK, Joins
 from ofevents.trigger.joinstate import Match, Waits, decode, token_of
+from ofevents.trigger.steps import Steps
 from ofevents.trigger.suspects import Suspects
 from tests.unit.trigger.rig import A, B, event, inputs, subscriber, trigger
 
@@ -66,11 +67,19 @@ class World:
             clock=self.clock,
         )
         sink: Any = Sink(self)
-        return Inputs(
+        steps = Steps(
             SPEC,
             evaluator=evaluator,
             joins=joins,
             handovers=[sink],
+            clock=self.clock,
+            stop=asyncio.Event(),
+            trace=None,
+        )
+        return Inputs(
+            SPEC,
+            evaluator=evaluator,
+            steps=steps,
             dead_letters=sink,
             suspects=Suspects(store, "g"),
             worker=WorkerHealth("Trigger", "shop/trg", self.clock),
@@ -284,7 +293,7 @@ async def test_keys_do_not_meet() -> None:
 
 async def test_an_entry_stays_within_what_the_bus_takes() -> None:
     joins = joins_of(World(), max_size=8192)
-    big = event("a1", b'{"x": "%s"}' % (b"x" * 8000))
+    big = event("a1", b'{"x": "%s"}' % (b"x" * 8190))
     with pytest.raises(TooLarge, match="half-met"):
         await joins.arrive(Joining(0, "", ("a",)), big, 0.0)
     assert await joins.arrive(Joining(0, "", ("a",)), event("a2"), 0.0) is Waits.HELD
@@ -303,4 +312,3 @@ async def test_a_key_that_never_stands_still_is_given_back() -> None:
         await world.clock.advance(1)
     with pytest.raises(Conflict, match="changed all the time"):
         await task
-
