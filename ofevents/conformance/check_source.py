@@ -196,6 +196,7 @@ async def shares_work(rig: SourceRig) -> None:
         await within(lambda: set(keys) <= set(got()), "two workers emit every record")
 
     async with working(rig, one):
+        await all_of(await rig.feed(20))
         async with working(rig, two):
             deadline = time.monotonic() + 2 * PATIENCE
             while not (one.settled and two.settled):
