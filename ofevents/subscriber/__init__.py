@@ -10,7 +10,7 @@ from ofevents.subscriber.http import HttpSubscriber, open_http
 from ofevents.subscriber.limit import Limit
 from ofevents.subscriber.measure import Measure
 from ofevents.subscriber.outcome import Exhausted, GivenUp, Postponed, TimedOut
-from ofevents.subscriber.pipeline import compose, open_subscriber, pipeline
+from ofevents.subscriber.pipeline import open_subscriber, pipeline
 from ofevents.subscriber.reply import ReplyTo
 from ofevents.subscriber.retry import Backoff, Observer, Retry
 from ofevents.subscriber.timeout import Timeout
@@ -33,7 +33,6 @@ __all__ = [
     "TimedOut",
     "Timeout",
     "TopicSubscriber",
-    "compose",
     "open_http",
     "open_subscriber",
     "pipeline",

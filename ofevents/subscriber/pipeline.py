@@ -8,8 +8,7 @@ this; a source without a bus has none, gives no `hold`, and so waits.
 
 from __future__ import annotations
 
-import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from math import inf
 
@@ -73,25 +72,24 @@ async def open_subscriber(
         yield Timeout(subscriber, options.timeout) if answers == "pass" else subscriber
 
 
-def compose(
+def _wrap(
     inner: Subscriber,
     options: ResolvedDelivery,
     *,
+    bus: Bus | None,
+    dead_letters: DeadLetters | None,
     subscriber_id: str,
     clock: Clock,
-    bus: Bus | None = None,
-    dead_letters: DeadLetters | None = None,
-    reply_topic: str | None = None,
-    hold: float = inf,
-    observer: Observer | None = None,
-    chance: Callable[[], float] = random.random,
+    reply_topic: str | None,
+    hold: float,
+    observer: Observer | None,
 ) -> Subscriber:
-    """The standard wrappers around a bare subscriber; see `pipeline` for the arguments."""
+    """The standard wrappers around a bare subscriber; see `pipeline`."""
     measured = Measure(inner, subscriber=subscriber_id, clock=clock)
     limited = Limit(measured, concurrency=options.concurrency, rate=options.rate, clock=clock)
     backoff = Backoff(options.retries, options.backoff, options.max_backoff, hold)
     made: Subscriber = Retry(
-        limited, backoff, subscriber=subscriber_id, clock=clock, observer=observer, chance=chance
+        limited, backoff, subscriber=subscriber_id, clock=clock, observer=observer
     )
     if reply_topic is not None:
         if bus is None:
@@ -135,7 +133,7 @@ async def pipeline(
         options=options,
         answers="ignore" if reply_topic is None else "events",
     ) as inner:
-        yield compose(
+        yield _wrap(
             inner,
             options,
             subscriber_id=subscriber_id,

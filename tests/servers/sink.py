@@ -42,14 +42,15 @@ class Answer:
     Attributes:
         delay: seconds before the answer begins.
         how: `whole`; `hang`: never answers; `drop`: closes without an answer; `cut`:
-            closes within the body; `drip`: a byte each 10 ms.
+            closes within the body; `halves`: pauses 20 ms within the body; `drip`: a
+            byte each 10 ms.
     """
 
     status: int = 202
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     delay: float = 0.0
-    how: Literal["whole", "hang", "drop", "cut", "drip"] = "whole"
+    how: Literal["whole", "hang", "drop", "cut", "halves", "drip"] = "whole"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +220,11 @@ class _Connection(asyncio.Protocol):
             case "cut":
                 self._transport.write(_head(answer) + answer.body[: len(answer.body) // 2])
                 self._transport.close()
+            case "halves":
+                half = len(answer.body) // 2
+                self._transport.write(_head(answer) + answer.body[:half])
+                await asyncio.sleep(0.02)
+                self._transport.write(answer.body[half:])
             case "drip":
                 self._transport.write(_head(answer))
                 for at in range(len(answer.body)):

@@ -97,8 +97,8 @@ async def test_any_text_fits_into_a_header(bus: MemoryBus) -> None:
 
 
 async def test_one_event_too_large_keeps_its_attributes(bus: MemoryBus) -> None:
-    large = event("1", b"x" * 5000, datacontenttype="text/plain")
-    await store(letters(bus), delivery(large, payload=Payload(b"y" * 5000)))
+    large = event("1", b"x" * 25_000, datacontenttype="text/plain")
+    await store(letters(bus), delivery(large, payload=Payload(b"y" * 25_000)))
     (received,) = await browse(bus, DEAD)
     assert isinstance(received.body, Delivery)
     assert received.body == delivery(large.replace(data=None))
@@ -106,7 +106,7 @@ async def test_one_event_too_large_keeps_its_attributes(bus: MemoryBus) -> None:
 
 
 async def test_many_events_too_large_together_are_kept_one_by_one(bus: MemoryBus) -> None:
-    events = [event(str(n), b'"%b"' % (b"x" * 1500)) for n in range(3)]
+    events = [event(str(n), b'"%b"' % (b"x" * 12_000)) for n in range(3)]
     await store(letters(bus), delivery(event("0")))  # an earlier letter of one of them
     await store(letters(bus), delivery(*events, payload=Payload(b"7")))
     received = (await browse(bus, DEAD))[1:]

@@ -203,6 +203,14 @@ async def test_connections_are_used_again(sink: Sink, size: int, status: int) ->
     assert sink.connections == 1
 
 
+async def test_a_slow_body_is_waited_for_so_that_its_connection_is_used_again(sink: Sink) -> None:
+    sink.answer = Answer(200, body=b"x" * 250_000, how="halves")
+    async with opened(sink) as subscriber:
+        for _ in range(3):
+            await subscriber.deliver(delivery())
+    assert sink.connections == 1
+
+
 async def test_connections_are_bounded(sink: Sink) -> None:
     sink.answer = Answer(delay=0.01)
     async with opened(sink, connections=4) as subscriber, asyncio.TaskGroup() as group:

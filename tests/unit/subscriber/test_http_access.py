@@ -94,6 +94,19 @@ async def test_a_revoked_token_is_replaced_once(sink: Sink, token_sink: Sink) ->
     assert len(token_sink.seen) == 3
 
 
+async def test_a_revoked_token_is_replaced_for_a_caller_who_waits(
+    sink: Sink, token_sink: Sink
+) -> None:
+    sink.require = ("authorization", "Bearer token-2")
+    target = HttpTarget(uri=sink.url, auth=oauth2(token_sink))
+    async with open_http(
+        target, subscriber=OWNER, clock=ManualClock(), answers="pass"
+    ) as subscriber:
+        assert (await subscriber.deliver(delivery())).status == 202
+        sink.require = ("authorization", "Bearer of nobody")
+        assert (await subscriber.deliver(delivery())).status == 401
+
+
 async def test_no_token(sink: Sink, token_sink: Sink) -> None:
     auth = oauth2(token_sink, client_secret="wr0ng")
     async with opened(sink.url, auth=auth) as subscriber:

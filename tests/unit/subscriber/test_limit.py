@@ -110,6 +110,18 @@ async def test_a_cancelled_caller_takes_no_token() -> None:
     assert second.done(), "it gets the token that the cancelled one waited for"
 
 
+async def test_only_the_first_in_line_waits_for_the_clock() -> None:
+    clock = ManualClock()
+    bucket = TokenBucket(1.0, clock)
+    await bucket.take()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(5):
+            group.create_task(bucket.take())
+        await settled(clock)
+        assert clock.sleeping == 1, "a crowd that wakes for one token would cost its square"
+        await clock.advance(5.5)
+
+
 @settings(max_examples=50)
 @given(
     rate=st.floats(0.5, 200),

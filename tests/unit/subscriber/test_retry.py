@@ -166,6 +166,19 @@ async def test_away_uses_up_nothing() -> None:
     assert outcome.delivery.attempt == 1, "the first failure counted, the second did not"
 
 
+async def test_hold_is_exact() -> None:
+    for hold, made in ((2.998, 3), (2.9, 2)):
+        clock = ManualClock()
+        inner = Scripted([Unavailable("no")] * 9)
+        call = asyncio.create_task(
+            retrying(inner, clock, hold=hold, chance=0.999).deliver(delivery())
+        )
+        for _ in range(30):
+            await clock.advance(0.111)
+        assert isinstance(call.exception(), Postponed)
+        assert len(inner.given) == made
+
+
 @pytest.mark.parametrize("error", [Disconnected("bus"), BusFull("bus")])
 async def test_the_bus_is_not_the_subscriber(error: OfeventsError) -> None:
     clock, evidence = ManualClock(), Evidence()
