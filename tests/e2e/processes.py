@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,7 +39,7 @@ class Program:
         self._command = [str(part) for part in command]
         self._environment = environment
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / f"{id(self)}.log"
+        self._path = folder / f"{uuid.uuid4().hex}.log"
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
