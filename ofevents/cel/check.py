@@ -7,15 +7,13 @@ too, for the types; its problems are dropped.
 
 from __future__ import annotations
 
-from typing import Any
-
-from ofevents.cel.constants import constant_problem
+from ofevents.cel.constants import constant_problem, path
 from ofevents.cel.envelope import attribute
 from ofevents.cel.environment import Environment
 from ofevents.cel.functions import FUNCTIONS
-from ofevents.cel.operators import NUMERIC, OPERATORS, mismatch
+from ofevents.cel.operators import NUMERIC, OPERATORS, constant_type, mismatch
 from ofevents.cel.problems import Problem, did_you_mean, problem_at
-from ofevents.cel.signatures import Overload, parse_type
+from ofevents.cel.signatures import Overload
 from ofevents.cel.tree import (
     Bind,
     Call,
@@ -32,11 +30,6 @@ from ofevents.cel.tree import (
 )
 from ofevents.cel.types import BOOL, DYN, ERROR, EVENT, INT, ListOf, MapOf, OptionalOf, Type
 from ofevents.cel.unify import Unifier, is_dyn
-from ofevents.cel.values import CelType, UInt
-
-_CONSTANTS = {bool: "bool", int: "int", UInt: "uint", float: "double", str: "string",
-              bytes: "bytes", type(None): "null_type"}  # fmt: skip
-_GENERIC = {"list": "list(dyn)", "map": "map(dyn, dyn)"}
 
 
 class Checker:
@@ -76,7 +69,7 @@ class Checker:
     def _deduce(self, node: Node) -> Type:
         match node:
             case Const():
-                return _constant(node.value)
+                return constant_type(node.value)
             case Var():
                 return self._environment.variables[node.name]
             case Local():
@@ -104,15 +97,16 @@ class Checker:
         wrap = node.optional
         if operand.name == "optional_type":
             operand, wrap = self._types.known(operand.params[0]), not node.test
-        found = self._member(operand, node.name, node.pos, quoted=False)
+        found = self._member(operand, node.name, node, quoted=False)
         if node.test:
             return ERROR if found == ERROR else BOOL
         return OptionalOf(found) if wrap and found != ERROR else found
 
-    def _member(self, operand: Type, name: str, pos: int, *, quoted: bool) -> Type:
+    def _member(self, operand: Type, name: str, node: Select | Index, *, quoted: bool) -> Type:
         """The type of a field or a constant key."""
+        pos = node.key.pos if isinstance(node, Index) else node.pos
         if operand == EVENT:
-            found = attribute(name, quoted=quoted)
+            found = attribute(name, path(node.operand) or "event", quoted=quoted)
             return self._problem(pos, found) if isinstance(found, str) else found
         if operand.keys:
             keys = dict(operand.keys)
@@ -135,7 +129,7 @@ class Checker:
         if isinstance(node.key, Const) and type(node.key.value) is str and (
             operand == EVENT or operand.keys
         ):  # fmt: skip
-            found = self._member(operand, node.key.value, node.key.pos, quoted=True)
+            found = self._member(operand, node.key.value, node, quoted=True)
         else:
             found = self._element(node, operand, key)
         return OptionalOf(found) if wrap and found != ERROR else found
@@ -293,9 +287,3 @@ class Checker:
         if not self._types.assignable([found], [body]):
             return self._problem(node.body.pos, "optFlatMap's last argument is an optional value")
         return found
-
-
-def _constant(value: Any) -> Type:
-    if isinstance(value, CelType):
-        return Type("type", (parse_type(_GENERIC.get(value.name, value.name)),))
-    return Type(_CONSTANTS[type(value)])

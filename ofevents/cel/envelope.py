@@ -22,10 +22,11 @@ WELL_KNOWN = frozenset(
 _EXTENSION = re.compile(r"[a-z0-9]+")
 
 
-def attribute(name: str, *, quoted: bool) -> Type | str:
+def attribute(name: str, owner: str, *, quoted: bool) -> Type | str:
     """The attribute's type, or the message that says what is wrong with the name.
 
-    `quoted` is the form `event["name"]`, which is not suspected of a slip.
+    `owner` is the event as the expression names it. `quoted` is the form `event["name"]`,
+    which is not suspected of a slip.
     """
     known = EVENT_ENVELOPE.get(name)
     if known is not None:
@@ -36,12 +37,12 @@ def attribute(name: str, *, quoted: bool) -> Type | str:
             return DYN
         return (
             f"no such attribute {name}, did you mean {meant}? "
-            f'(an extension of that name is read with event["{name}"])'
+            f'(an extension of that name is read with {owner}["{name}"])'
         )
     hint = meant or f"data.{name}"
     return (
         f"no such attribute {name}: a CloudEvent's attributes are lower-case letters and digits, "
-        f"did you mean {hint}?"
+        f"did you mean {owner}.{hint}?"
     )
 
 

@@ -1,9 +1,12 @@
-"""The signatures of the operators, and the sentence for operands that none of them takes."""
+"""The types of operators and constants, and the sentence for operands that do not fit."""
 
 from __future__ import annotations
 
-from ofevents.cel.signatures import Overload, parse_overload
+from typing import Any
+
+from ofevents.cel.signatures import Overload, parse_overload, parse_type
 from ofevents.cel.types import NULL, Type
+from ofevents.cel.values import CelType, UInt
 
 _ORDER = "bool uint int double string bytes timestamp duration"
 NUMERIC = ("int", "uint", "double")
@@ -29,6 +32,18 @@ def _operators() -> dict[str, tuple[Overload, ...]]:
 
 
 OPERATORS = _operators()
+
+
+_CONSTANTS = {bool: "bool", int: "int", UInt: "uint", float: "double", str: "string",
+              bytes: "bytes", type(None): "null_type"}  # fmt: skip
+_GENERIC = {"list": "list(dyn)", "map": "map(dyn, dyn)"}
+
+
+def constant_type(value: Any) -> Type:
+    """The type of a literal, or of the name of a type."""
+    if isinstance(value, CelType):
+        return Type("type", (parse_type(_GENERIC.get(value.name, value.name)),))
+    return Type(_CONSTANTS[type(value)])
 
 
 def mismatch(shown: str, types: list[Type]) -> str:

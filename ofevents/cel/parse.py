@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from ofevents.cel.build import Builder, Mistake
 from ofevents.cel.lexis import scan
 from ofevents.cel.limits import Limits
-from ofevents.cel.problems import CelError, problem_at
+from ofevents.cel.problems import CelError, Problem, problem_at
 from ofevents.cel.tree import Node, TooDeep
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ def _parser() -> Callable[[str], Any]:
 def parse(text: str, limits: Limits) -> Node:
     """The tree of the expression, macros not yet expanded. Raises CelError."""
     scan(text, limits)
+    if not text.strip():
+        raise CelError([problem_at(text, 0, "the expression is empty")])
     from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
     try:
@@ -112,9 +114,7 @@ def parse(text: str, limits: Limits) -> Node:
         raise CelError([_unexpected(text, error.token)]) from None
     except UnexpectedCharacters as error:
         offset = error.pos_in_stream or 0
-        raise CelError(
-            [problem_at(text, offset, f"{text[offset]!r} is not expected here")]
-        ) from None
+        raise CelError([_misplaced(text, offset, text[offset])]) from None
     except UnexpectedInput:
         raise CelError([problem_at(text, len(text), "the expression ends too early")]) from None
     if not isinstance(root, Node):
@@ -125,13 +125,18 @@ def parse(text: str, limits: Limits) -> Node:
     return root
 
 
-_HINTS = {"=": "; equality is written =="}
+_HINTS = {"=": "==", "and": "&&", "or": "||", "not": "!", "&": "&&", "|": "||", "<>": "!="}
 
 
-def _unexpected(text: str, token: Token) -> Any:
+def _unexpected(text: str, token: Token) -> Problem:
     if token.type == "$END":
         return problem_at(text, len(text.rstrip()), "the expression ends too early")
-    return problem_at(text, token.start_pos or 0, f"{str(token)[:40]!r} is not expected here")
+    return _misplaced(text, token.start_pos or 0, str(token))
+
+
+def _misplaced(text: str, offset: int, found: str) -> Problem:
+    hint = f"; write {_HINTS[found]}" if found in _HINTS else ""
+    return problem_at(text, offset, f"{found[:40]!r} is not expected here{hint}")
 
 
 def _deepest(root: Node) -> Node:

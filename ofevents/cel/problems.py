@@ -59,9 +59,21 @@ def problem_at(text: str, offset: int, message: str) -> Problem:
     return Problem(line, column + 1, message, f"{source}\n{pad}^")
 
 
+_MEANT = {
+    "len": "size", "length": "size", "count": "size", "lower": "lowerAscii", "upper": "upperAscii",
+    "toLower": "lowerAscii", "toUpper": "upperAscii", "strip": "trim", "includes": "contains",
+    "match": "matches", "regex": "matches", "any": "exists", "some": "exists", "every": "all",
+    "str": "string", "float": "double", "math.max": "math.greatest", "math.min": "math.least",
+    "max": "math.greatest", "min": "math.least",
+}  # fmt: skip
+"""What other languages call our functions."""
+
+
 def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.7) -> str | None:
     """The known name that was most likely meant, None when nothing is near."""
     names = sorted(set(known))
+    if _MEANT.get(name) in names:
+        return _MEANT[name]
     lowered = {each.lower(): each for each in reversed(names)}
     if name.lower() in lowered:
         return lowered[name.lower()]

@@ -52,6 +52,19 @@ _LOOPS: dict[tuple[str, int], tuple[str, int, bool]] = {
     ("transformMapEntry", 3): ("transformMapEntry", 2, False),
     ("transformMapEntry", 4): ("transformMapEntry", 2, True),
 }
+_NAMESPACES = frozenset(name.rpartition(".")[0] for name in FUNCTIONS if "." in name)
+_FORMS = {
+    **dict.fromkeys(
+        ("all", "exists", "exists_one", "existsOne", "filter"), "list.{}(x, condition)"
+    ),
+    "map": "list.map(x, result) or list.map(x, condition, result)",
+    **dict.fromkeys(
+        ("transformList", "transformMap", "transformMapEntry"), "map.{}(key, value, result)"
+    ),
+    "has": "has(event.subject)",
+    "cel.bind": "cel.bind(x, value, result)",
+    **dict.fromkeys(("optMap", "optFlatMap"), "optional.{}(x, result)"),
+}
 MACROS = frozenset(name for name, _ in _LOOPS) | {"has", "cel.bind", "optMap", "optFlatMap"}
 
 
@@ -138,7 +151,10 @@ class Resolver:
         expanded = self._macro(node, qualified, scope)
         if expanded is not None:
             return expanded
+        namespace, _, _ = qualified.rpartition(".")
         if qualified in FUNCTIONS or qualified in self._environment.declared:
+            return self._function(node, qualified, None, scope)
+        if namespace in _NAMESPACES and self._environment.find(namespace) is None:
             return self._function(node, qualified, None, scope)
         if node.target is None:
             return self._function(node, node.name, None, scope)
@@ -158,7 +174,12 @@ class Resolver:
         function = FUNCTIONS.get(name)
         if function is None:
             hint = did_you_mean(name, [*FUNCTIONS, *MACROS])
-            self._undeclared(node.pos, f"undeclared function {name}{hint}")
+            if name in MACROS:
+                self._mistake(
+                    node.pos, f"{name} is not called like this; it is {_FORMS[name].format(name)}"
+                )
+            else:
+                self._undeclared(node.pos, f"undeclared function {name}{hint}")
         elif not function.takes(member=target is not None, count=len(args) + (target is not None)):
             forms = " or ".join(sorted({each.shown(name) for each in function.overloads})[:4])
             self._undeclared(node.pos, f"{name} is not called like this; it is {forms}")

@@ -15,7 +15,21 @@ T = TypeVar("T")
 Pick = Callable[[int], int]
 """`pick(n)`: a number from 0 to n - 1."""
 
-TYPES = ("bool", "int", "uint", "double", "string", "bytes", "list", "map", "time", "span", "dyn")
+TYPES = (
+    "bool",
+    "bool",
+    "bool",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bytes",
+    "list",
+    "map",
+    "time",
+    "span",
+    "dyn",
+)
 _TEXTS = (
     "",
     "a",
