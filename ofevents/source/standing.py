@@ -79,11 +79,12 @@ class Standing:
     async def run(self) -> None:
         """Look every second until cancelled."""
         while True:
+            self._progress.set(self.worker.snapshot().last_progress)
+            # A bus that is just being connected to is not worth a warning.
+            await self.clock.sleep(_LOOK)
             self.show()
             if not self.worker.in_flight:
                 self.worker.step()
-            self._progress.set(self.worker.snapshot().last_progress)
-            await self.clock.sleep(_LOOK)
 
     async def wait_out(
         self,
