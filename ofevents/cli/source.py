@@ -8,8 +8,8 @@ from ofevents.cli.worker import Host, Port, Spec, work
 
 def source(
     spec: Spec,
-    port: Port = 9090,
-    host: Host = "0.0.0.0",
+    port: Port = None,
+    host: Host = "127.0.0.1",
     log_level: Level = None,
     log_format: Format = LogFormat.text,
 ) -> None:

@@ -18,22 +18,24 @@ Spec = Annotated[
     ),
 ]
 Port = Annotated[
-    int,
+    int | None,
     typer.Option(
-        min=-1,
+        min=0,
         max=65535,
-        help="Serve /healthz, /readyz, /status and /metrics there; 0 takes a free port, "
-        "-1 serves none.",
+        help="Serve /healthz, /readyz, /status and /metrics there; 0 takes a free port. "
+        "Default: off, so that several workers run on one machine; pods give --port 9090.",
     ),
 ]
-Host = Annotated[str, typer.Option(help="Address of the probes and metrics.")]
+Host = Annotated[
+    str, typer.Option(help="Address of the probes and metrics; pods give --host 0.0.0.0.")
+]
 
 
 def work(
     kind: Literal["EventSource", "Trigger"],
     spec: Path,
     host: str,
-    port: int,
+    port: int | None,
     log_level: LogLevel | None,
     log_format: LogFormat,
 ) -> None:
@@ -44,4 +46,4 @@ def work(
     resolved = read(spec, kind)
     level = log_level.value if log_level else resolved.log_level
     telemetry.configure_logging(level, json=log_format is LogFormat.json)
-    process.run(run(resolved, host=host, port=None if port < 0 else port))
+    process.run(run(resolved, host=host, port=port))

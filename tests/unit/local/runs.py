@@ -35,6 +35,7 @@ kind: Trigger
 metadata: {{name: checkout}}
 spec:
   eventBus: default
+  suspend: {suspend}
   inputs:
     orders: {{eventSource: shop, event: orders, filter: event.data.amount > {least}}}
   subscribers:
@@ -66,8 +67,9 @@ class Folder:
         self.trigger(least=100)
         (path / "charge.py").write_text(CHARGE.format(function=self.function))
 
-    def trigger(self, *, least: str | int) -> None:
-        text = TRIGGER.format(least=least, function=self.function)
+    def trigger(self, *, least: str | int, suspend: bool = False) -> None:
+        """Write the Trigger, replacing the file as editors do."""
+        text = TRIGGER.format(least=least, function=self.function, suspend=str(suspend).lower())
         draft = self.path / ".draft"
         draft.write_text(text)
         os.replace(draft, self.path / "trigger.yaml")

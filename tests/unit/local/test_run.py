@@ -73,14 +73,16 @@ async def test_a_port_in_use_stalls_one_source_until_it_is_free(folder: Folder) 
 
 async def test_after_kill_9_it_goes_on_and_ends_what_was_left(folder: Folder) -> None:
     at = str(folder.path)
-    async with running("-f", at) as run:  # without the function: the order has to wait
-        await run.ready("shop/orders", "checkout")
-        order = await folder.order(150)
-        await run.until(lambda: bool(run.ends(order)), "the order is under way")
+    folder.trigger(least=100, suspend=True)  # what it does not take yet has to be there later
+    async with running("-f", at) as run:
+        await run.ready("shop/orders")
+        await run.until(lambda: run.states().get("checkout") == "suspended", "it is suspended")
+        await folder.order(150)
         left = psutil.Process(run.process.pid).children(recursive=True)
         assert left, "the nats-server"
         run.process.kill()
         await run.process.wait()
+    folder.trigger(least=100)
     async with running("-f", at, *folder.charge) as run:
         await run.until(lambda: "charged 150" in run.texts(), "the order is charged", seconds=30)
         assert not [one for one in left if one.is_running() and one.status() != "zombie"]

@@ -1,0 +1,85 @@
+"""`ofevents run --watch`: changes are applied, mistakes are not, nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from tests.servers import free_port
+from tests.unit.local.runs import SOURCES, Folder, once, running
+
+
+async def test_changes_mistakes_and_deletions(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    at = str(folder.path)
+    async with running("-f", at, "--watch", *folder.charge) as run:
+        await run.ready("shop/orders", "checkout", "charge")
+        await run.until(lambda: "started" in run.texts(), "the function listens")
+
+        folder.trigger(least="")
+        await run.until(lambda: "kept the last good state" in run.texts(), "the mistake")
+        assert "trigger.yaml:" in run.texts()
+        order = await folder.order(150)
+        await run.until(lambda: "matched delivered" in run.ends(order), "the old filter")
+
+        folder.trigger(least=1000)
+        await run.until(lambda: "changed Trigger default/checkout" in run.texts(), "the change")
+        small, big = await folder.order(150), await folder.order(1500)
+        await run.until(lambda: run.ends(big) == {"matched delivered"}, "the new filter")
+        await run.until(lambda: run.ends(small) == {"filtered"}, "the new filter")
+
+        (folder.path / "trigger.yaml").unlink()
+        await run.until(lambda: "gone Trigger default/checkout" in run.texts(), "the deletion")
+        order = await folder.order(1500)
+        await run.until(lambda: run.ends(order) == {"kept"}, "nobody reads it")
+        _, out, _ = await once("topics", "-f", at, "-o", "json")
+        assert json.loads(out)["consumers"] == [], "deletionPolicy: Delete"
+        assert "checkout" not in run.states()
+
+
+async def test_no_order_is_lost_while_a_trigger_changes(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    async with running("-f", str(folder.path), "--watch", *folder.charge) as run:
+        await run.ready("shop/orders", "checkout", "charge")
+        await run.until(lambda: "started" in run.texts(), "the function listens")
+        orders: list[str] = []
+
+        async def keep_ordering() -> None:
+            while True:
+                orders.append(await folder.order(2000))
+                await asyncio.sleep(0.02)
+
+        async with asyncio.TaskGroup() as group:
+            ordering = group.create_task(keep_ordering())
+            for least in (200, 300):
+                folder.trigger(least=least)
+                await run.until(
+                    lambda: run.texts().count("changed Trigger") == least // 100 - 1,  # noqa: B023
+                    "the change",
+                )
+            ordering.cancel()
+        await run.until(
+            lambda: all("matched delivered" in run.ends(order) for order in orders),
+            f"all {len(orders)} orders",
+        )
+        assert len(orders) > 10
+
+
+async def test_a_source_that_moves_and_a_new_one(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    moved, added = free_port(), free_port()
+    async with running("-f", str(folder.path), "--watch") as run:
+        await run.ready("shop/orders")
+        (folder.path / "more.yaml").write_text(
+            SOURCES.format(webhook=added).replace("name: shop", "name: outlet")
+        )
+        await run.ready("outlet/orders")
+        (folder.path / "sources.yaml").write_text(SOURCES.format(webhook=moved))
+        await run.until(
+            lambda: str(moved) in run.row("shop/orders")["address"], "it listens elsewhere"
+        )
+        await folder.order(1, port=moved)
+        await folder.order(1, port=added)
+        (folder.path / "more.yaml").unlink()
+        await run.until(lambda: "gone EventSource default/outlet/orders" in run.texts(), "it goes")
