@@ -67,8 +67,8 @@ def build(
     """A client for `target` that keeps at most `connections` connections open.
 
     Args:
-        timeout: seconds for a whole call, from connecting to the end of the answer, and
-            as many before it for a connection to become free.
+        timeout: seconds for a whole call, from waiting for a free connection to the end
+            of the answer.
         headers: sent with every request that does not set them itself.
 
     Raises:
@@ -85,7 +85,6 @@ def build(
         .zstd(False)
         .deflate(False)
         .timeout(timedelta(seconds=timeout))
-        .pool_timeout(timedelta(seconds=timeout))
         .connect_timeout(timedelta(seconds=min(timeout, _CONNECT_TIMEOUT)))
         .pool_idle_timeout(timedelta(seconds=_IDLE))
         .pool_max_idle_per_host(connections)

@@ -158,7 +158,7 @@ class DeadLetters:
             time=now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         )
         try:
-            place = await self._place(delivery, note)
+            place, instead_of = await self._place(delivery, note)
         except TooLarge as too_large:
             raise TemporaryError(
                 f"a dead letter of {self._owner} cannot be stored, not even without its data: "
@@ -174,13 +174,15 @@ class DeadLetters:
             attempts=attempts,
             where=where,
             place=place,
+            **instead_of,
         )
 
-    async def _place(self, delivery: Delivery, note: Note) -> str:
-        """Store it in the first place that takes it; the place for people."""
+    async def _place(self, delivery: Delivery, note: Note) -> tuple[str, dict[str, str]]:
+        """Store it in the first place that takes it; which, and why not the sink, to log."""
+        instead_of = {}
         if isinstance(self._target, TopicTarget):
             await self._to_topic(self._target.topic, delivery, note)
-            return self._target.topic
+            return self._target.topic, instead_of
         if self._sink is not None:
             try:
                 await self._to_sink(self._sink, delivery, note)
@@ -189,11 +191,11 @@ class DeadLetters:
                     raise TemporaryError(
                         f"the dead letters of {self._owner} cannot be stored: {error}"
                     ) from error
-                self._log.warning("stalled", reason="DeadLetterSink", error=str(error))
+                instead_of = {"sink_failed": str(error)}
             else:
-                return self._sink.address
+                return self._sink.address, instead_of
         await self._to_own(delivery, note)
-        return self._dead_topic
+        return self._dead_topic, instead_of
 
     async def _to_sink(self, sink: HttpSubscriber, delivery: Delivery, note: Note) -> None:
         said = note.headers(OVER_HTTP)

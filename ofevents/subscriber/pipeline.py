@@ -68,7 +68,7 @@ async def open_subscriber(
         timeout=options.timeout,
         connections=options.concurrency,
     ) as subscriber:
-        # Who waits for the answer waits for a token and a free connection, too.
+        # Who waits for the answer waits for an OAuth 2 token, too, which has its own timeout.
         yield Timeout(subscriber, options.timeout) if answers == "pass" else subscriber
 
 

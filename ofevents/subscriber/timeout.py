@@ -1,7 +1,8 @@
 """Timeout: bounds a call as a whole, for a caller who waits for the answer (promise 11).
 
 A delivery in the background needs none: the HTTP client's own timeout bounds each
-request and costs nothing, a publish has the bus's deadline.
+request and costs nothing, a publish has the bus's deadline. Here a token that must
+be fetched first counts, too.
 """
 
 from __future__ import annotations

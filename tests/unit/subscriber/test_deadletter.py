@@ -158,9 +158,12 @@ async def test_a_sink_gets_the_original_event(bus: MemoryBus) -> None:
 @pytest.mark.parametrize("status", [400, 404, 503])
 async def test_a_sink_that_fails_falls_back(bus: MemoryBus, status: int) -> None:
     async with Sink(answer=Answer(status)) as sink:
-        await store(letters(bus, HttpTarget(uri=sink.url)), delivery())
+        with structlog.testing.capture_logs() as logs:
+            await store(letters(bus, HttpTarget(uri=sink.url)), delivery())
     (received,) = await browse(bus, DEAD)
     assert received.body == delivery()
+    assert f"answered {status}" in logs[0]["sink_failed"]
+    assert logs[0]["place"] == DEAD
 
 
 # -- nothing is dropped -----------------------------------------------------------

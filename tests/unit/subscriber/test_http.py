@@ -211,6 +211,15 @@ async def test_a_slow_body_is_waited_for_so_that_its_connection_is_used_again(si
     assert sink.connections == 1
 
 
+async def test_a_connection_that_the_server_closed_is_replaced(sink: Sink) -> None:
+    async with opened(sink) as subscriber:
+        for _ in range(10):
+            await subscriber.deliver(delivery())
+            await sink.stop()
+            await sink.start()
+    assert len(sink.seen) == sink.connections == 10
+
+
 async def test_connections_are_bounded(sink: Sink) -> None:
     sink.answer = Answer(delay=0.01)
     async with opened(sink, connections=4) as subscriber, asyncio.TaskGroup() as group:
