@@ -20,6 +20,7 @@ from ofevents.api.meta import API_VERSION, GROUP
 from ofevents.resolve.explain import explain
 from ofevents.resolve.problems import Path, Position, Problem, locate, nearest, show_path
 from ofevents.resolve.reading import RawDocument, read
+from ofevents.resolve.salvage import salvage
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 _SKIPPED: Final = ("kustomization.yaml", "kustomization.yml")
@@ -69,6 +70,8 @@ class Documents:
     problems: tuple[Problem, ...]
     files: tuple[str, ...] = ()
     """Every file that was read, for `--watch`."""
+    refused: tuple[Loaded, ...] = ()
+    """What could be salvaged of documents with errors, to look for more of them."""
 
     def of(self, *kinds: type[api.Document]) -> Iterator[Loaded]:
         """The documents of these models, in the order of the files."""
@@ -94,6 +97,7 @@ def load(paths: Iterable[str | FilePath]) -> Documents:
             raw += documents
             problems += wrong
     loaded: list[Loaded] = []
+    refused: list[Loaded] = []
     for document in raw:
         problems += document.problems
         for item in _items(document):
@@ -101,8 +105,10 @@ def load(paths: Iterable[str | FilePath]) -> Documents:
             problems += wrong
             if model is not None:
                 loaded.append(model)
+            elif isinstance(item.value, dict) and (rest := salvage(item.value)) is not None:
+                refused.append(Loaded(item.file, rest, item.positions))
     unique, twice = _unique(loaded)
-    return Documents(unique, tuple(problems + twice), tuple(files))
+    return Documents(unique, tuple(problems + twice), tuple(files), tuple(refused))
 
 
 def _files(path: str | FilePath) -> tuple[list[str], list[Problem]]:

@@ -58,9 +58,13 @@ def explain(error: ValidationError, model: type[Model]) -> list[tuple[Path, str,
     return [_one(detail, schema) for detail in error.errors(include_url=False)]
 
 
+def path_of(detail: ErrorDetails) -> Path:
+    """Where in the document an error stands."""
+    return tuple(part for part in detail["loc"] if part not in _FORMS)
+
+
 def _one(detail: ErrorDetails, schema: Schema) -> tuple[Path, str, str, str]:
-    path: Path = tuple(part for part in detail["loc"] if part not in _FORMS)
-    inside = path
+    path = inside = path_of(detail)
     if "@from" in detail["loc"]:
         # The cluster's schema leaves a credential open; its second form has one of its own.
         schema = structural(SecretValue)

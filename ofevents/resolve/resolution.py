@@ -122,6 +122,11 @@ def resolve(documents: Documents, look_up: LookUp | None = None) -> Resolution:
         scope = Scope(document, look_up)
         _one(scope, document, found)
         problems += scope.problems
+    for document in documents.refused:
+        scope = Scope(document, look_up)
+        _one(scope, document, _Found())
+        # What else it lacks may lie in what was taken away; an expression's mistake does not.
+        problems += [problem for problem in scope.problems if problem.inner is not None]
     problems += check_together(documents)
     order = {file: number for number, file in enumerate(documents.files)}
     problems.sort(key=lambda each: (order.get(each.file, -1), each.line, each.column))

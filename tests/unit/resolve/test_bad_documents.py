@@ -163,6 +163,7 @@ cron:
     found = [(Path(each.file).name, each.line, each.path) for each in resolve(loaded).errors]
     assert found == [
         ("a.yaml", 8, "spec.webhook.orders.prt"),
+        ("a.yaml", 9, "spec.webhook.orders.filter"),
         ("a.yaml", 11, "spec.cron.tick.schedule"),
         ("b.yaml", 10, "spec.subscribers[0].condition"),
         ("b.yaml", 11, "spec.subscribers[1].condition"),
@@ -196,3 +197,32 @@ def test_an_object_without_a_file_is_judged_alike() -> None:
     assert "unknown field eventBuss; did you mean eventBus?" in [each.sentence for each in problems]
     assert {each.resource for each in problems} == {"Trigger n/a"}
     assert {each.where for each in problems} == {""}
+
+
+def test_a_bad_field_hides_no_bad_expression(tmp_path: Path) -> None:
+    bad = resource(
+        "Trigger",
+        "t",
+        """
+evntBus: default
+inputs:
+  orders: {eventSource: shop, event: orders, filter: event.tpe == 'x', fltr: a}
+  other: {topic: 5}
+subscribers:
+- {name: a, topic: x, condition: orders && othr, delivery: {timeout: 5}}
+- {name: B, condition: ordrs}
+- {name: c, topic: x, condition: other, payload: '{'}
+""",
+    )
+    assert [(each.line, each.path) for each in of(tmp_path, SHOP, bad).problems] == [
+        (13, "spec.eventBus"),
+        (14, "spec.evntBus"),
+        (16, "spec.inputs.orders.filter"),
+        (16, "spec.inputs.orders.fltr"),
+        (17, "spec.inputs.other.topic"),
+        (19, "spec.subscribers[0].condition"),
+        (19, "spec.subscribers[0].delivery.timeout"),
+        (20, "spec.subscribers[1].name"),
+        (20, "spec.subscribers[1].condition"),
+        (21, "spec.subscribers[2].payload"),
+    ]
