@@ -179,7 +179,7 @@ class DeadLetters:
 
     async def _place(self, delivery: Delivery, note: Note) -> tuple[str, dict[str, str]]:
         """Store it in the first place that takes it; which, and why not the sink, to log."""
-        instead_of = {}
+        instead_of: dict[str, str] = {}
         if isinstance(self._target, TopicTarget):
             await self._to_topic(self._target.topic, delivery, note)
             return self._target.topic, instead_of
