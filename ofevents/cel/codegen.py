@@ -30,6 +30,7 @@ from ofevents.cel.tree import (
 )
 from ofevents.cel.types import EVENT
 from ofevents.cel.values import UInt
+from ofevents.errors import EvaluationError
 
 _ARITHMETIC = {"-": "sub", "*": "mul", "/": "div", "%": "mod"}
 _ORDER = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
@@ -202,7 +203,10 @@ class Codegen(Scribe):
         elif name == "contains":
             fast = f"{text!r} in {t}"
         elif name == "matches":
-            pattern = self.named(strings.regex(text))
+            try:
+                pattern = self.named(strings.regex(text))
+            except EvaluationError:
+                raise NoFastForm from None
             short = f"type({t} := {source}) is str and len({t}) < {_LONG_TEXT}"
             slow = f"matches({self.b()}, {t}, {text!r})"
             return f"(search({pattern}, {t}) if {short} else {slow})"
