@@ -26,7 +26,7 @@ from confluent_kafka import KafkaException, Message
 from ofevents.api.kafka import KafkaSpec
 from ofevents.clock import Clock
 from ofevents.ports import Emit, SourceFeatures, SourceIdentity, Store
-from ofevents.telemetry import Log
+from ofevents.telemetry import LAG, Log
 from ofevents_adapters.kafka_config import client_config, explain
 from ofevents_adapters.kafka_lane import Lane, Room
 from ofevents_adapters.kafka_reader import Offsets, Owner, Reader
@@ -62,6 +62,7 @@ class KafkaSource:
         parts = (identity.namespace, identity.name, identity.entry)
         self._source = "/ofevents/" + "/".join(quote(part, safe="") for part in parts)
         self.clock = clock
+        self.lag = LAG.labels(identity.namespace, identity.name, self._config["group.id"])
         self._log = Log(namespace=identity.namespace, name=identity.name, entry=identity.entry)
 
     async def run(self, emit: Emit, *, store: Store | None, started: Callable[[str], None]) -> None:
@@ -126,6 +127,7 @@ class _Session:
             release=lambda gone: self._ask(self._release(gone, self._patience), {}),
             lose=lambda gone: self._ask(self._lose(gone), None),
             uncommitted=lambda offsets: self._ask(self._uncommitted(offsets), None),
+            lagging=self._source.lag.set,
         )
         reader = self._source.reader(owner)
         thread = ThreadPoolExecutor(1, thread_name_prefix="ofevents-kafka")

@@ -40,6 +40,8 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "queued.max.messages.kbytes": 16_384,
     "fetch.message.max.bytes": 262_144,
     "fetch.queue.backoff.ms": 20,
+    # How often the lag is told.
+    "statistics.interval.ms": 5_000,
     # Errors come through a callback; librdkafka's own log lines would repeat them.
     "log_level": 2,
 }

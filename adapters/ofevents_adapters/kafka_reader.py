@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import orjson
 from confluent_kafka import (
     Consumer,
     KafkaError,
@@ -56,11 +57,13 @@ class Owner:
             the offsets that are settled.
         lose: these are gone already: end their lanes, commit nothing.
         uncommitted: the brokers did not take this commit.
+        lagging: so many records of our partitions are not committed yet.
     """
 
     release: Callable[[list[int]], Offsets]
     lose: Callable[[list[int]], None]
     uncommitted: Callable[[Offsets], None]
+    lagging: Callable[[int], None]
 
 
 @dataclass(slots=True)
@@ -86,7 +89,11 @@ class Reader:
         Raises:
             KafkaException, ValueError: it refuses its settings.
         """
-        callbacks = {"error_cb": self._on_error, "on_commit": self._on_commit}
+        callbacks = {
+            "error_cb": self._on_error,
+            "on_commit": self._on_commit,
+            "stats_cb": self._on_statistics,
+        }
         self._consumer = Consumer({**self.config, **callbacks})
 
     def connect(self) -> None:
@@ -213,6 +220,10 @@ class Reader:
         if failed:
             self.owner.uncommitted(failed)
 
+    def _on_statistics(self, text: str) -> None:
+        partitions = orjson.loads(text)["topics"].get(self.topic, {}).get("partitions", {})
+        self.owner.lagging(sum(map(_behind, partitions.values())))
+
     # -- what the brokers say --------------------------------------------------
 
     def _look_again(self) -> None:
@@ -248,3 +259,12 @@ class Reader:
 
     def _positions(self, offsets: Offsets) -> list[TopicPartition]:
         return [TopicPartition(self.topic, one, offset) for one, offset in offsets.items()]
+
+
+def _behind(statistics: dict[str, Any]) -> int:
+    """Records of one partition that are not committed; 0 where it is not ours."""
+    lag: int = statistics["consumer_lag"]
+    if lag < 0 and statistics["fetch_state"] == "active":
+        # Nothing was ever committed: all that it holds.
+        lag = statistics["hi_offset"] - max(0, statistics["lo_offset"])
+    return max(0, lag)

@@ -100,6 +100,17 @@ async def test_a_blocked_worker_stays_in_its_group(rig: KafkaRig) -> None:
     assert len(got) == len(set(got)), "its partitions were given back and read again"
 
 
+async def test_the_lag_is_a_metric(rig: KafkaRig) -> None:
+    emit = Emitted(rig)
+    emit.gate.clear()
+    lag = source(rig).lag._value
+    async with reading(rig, emit, config={"statistics.interval.ms": "100"}):
+        await rig.feed(40)
+        await within(lambda: lag.get() == 40, "the lag is 40")
+        emit.gate.set()
+        await within(lambda: lag.get() == 0, "the lag is 0")
+
+
 async def test_newest_begins_at_the_end_and_loses_nothing_from_then_on(rig: KafkaRig) -> None:
     before = await rig.feed(20)
     emit = Emitted(rig)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ class Asked(Owner):
             release=release,
             lose=lambda gone: self.calls.append(("lose", gone)),
             uncommitted=lambda offsets: self.calls.append(("uncommitted", offsets)),
+            lagging=lambda records: self.calls.append(("lagging", records)),
         )
 
 
@@ -79,6 +81,19 @@ def test_a_commit_that_the_brokers_refuse_is_reported() -> None:
     made._on_commit(KafkaError(KafkaError.REBALANCE_IN_PROGRESS), [TopicPartition("orders", 1, 9)])
     made._on_commit(None, [TopicPartition("orders", 1, 10)])
     assert owner.calls == [("uncommitted", {1: 9})]
+
+
+def test_the_lag_is_that_of_our_partitions() -> None:
+    made, owner = reader({})
+    partitions = {
+        "0": {"consumer_lag": 5},
+        "1": {"consumer_lag": -1, "fetch_state": "none"},
+        "2": {"consumer_lag": -1, "fetch_state": "active", "hi_offset": 10, "lo_offset": 3},
+        "3": {"consumer_lag": -1, "fetch_state": "active", "hi_offset": -1001, "lo_offset": -1001},
+    }
+    made._on_statistics(json.dumps({"topics": {"orders": {"partitions": partitions}}}))
+    made._on_statistics('{"topics": {}}')
+    assert owner.calls == [("lagging", 12), ("lagging", 0)]
 
 
 @pytest.mark.parametrize(
