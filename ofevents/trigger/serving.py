@@ -18,7 +18,7 @@ from ofevents.bus.topics import inbox_group
 from ofevents.ports import Bus, Received
 from ofevents.trigger.batch import Batches
 from ofevents.trigger.entries import Entries, Entry
-from ofevents.trigger.ownership import owned
+from ofevents.trigger.ownership import consume_alone
 from ofevents.trigger.turns import Turns
 
 LEAST_IN_FLIGHT: Final = 64
@@ -48,26 +48,22 @@ class InboxServer:
         Raises:
             Disconnected: as `Bus.consume`.
         """
-        if not self._ordered:
-            await self._consume(bus)
-            return
-        await owned(
-            bus,
-            inbox_group(self._topic),
-            lambda: self._consume(bus),
-            clock=self._entries.clock,
-            stop=self._entries.stop,
-        )
-
-    async def _consume(self, bus: Bus) -> None:
-        await bus.consume(
-            (self._topic,),
-            inbox_group(self._topic),
-            self.handle,
-            in_flight=self._in_flight,
-            started=lambda: None,
-            stop=self._entries.stop,
-        )
+        topics, group, stop = (self._topic,), inbox_group(self._topic), self._entries.stop
+        if self._ordered:
+            await consume_alone(
+                bus,
+                topics,
+                group,
+                self.handle,
+                in_flight=self._in_flight,
+                started=_nothing,
+                clock=self._entries.clock,
+                stop=stop,
+            )
+        else:
+            await bus.consume(
+                topics, group, self.handle, in_flight=self._in_flight, started=_nothing, stop=stop
+            )
 
     async def handle(self, batch: list[Received]) -> None:
         """Settle each entry; in order, entries of one key one after another."""
@@ -87,3 +83,7 @@ class InboxServer:
     async def _in_turn(self, entry: Entry) -> None:
         async with self._turns.take(entry.delivery.key):
             await self._entries.finish(entry, in_place=True)
+
+
+def _nothing() -> None:
+    """The inputs' consumer says when the worker is live."""

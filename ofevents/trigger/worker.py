@@ -27,7 +27,7 @@ from ofevents.trigger.handover import Handover, open_handover
 from ofevents.trigger.inputs import Inputs
 from ofevents.trigger.join import Joins
 from ofevents.trigger.monitor import Monitor
-from ofevents.trigger.ownership import owned
+from ofevents.trigger.ownership import consume_alone
 from ofevents.trigger.serving import InboxServer
 from ofevents.trigger.steps import Steps
 from ofevents.trigger.stopping import unless
@@ -162,23 +162,28 @@ class _Session:
 
     async def _consume(self, bus: Bus, inputs: Inputs, monitor: Monitor) -> None:
         """Read the inputs: with the other workers, or alone where order matters."""
-        spec = self._spec
-
-        async def consume() -> None:
+        spec, reads = self._spec, consumers(self._spec)[0].topics
+        if any(one.delivery.ordered for one in spec.subscribers):
+            monitor.started()  # standing by is all that is asked of it
+            await consume_alone(
+                bus,
+                reads,
+                spec.group,
+                inputs.handle,
+                in_flight=spec.in_flight,
+                started=monitor.started,
+                clock=self._clock,
+                stop=self._stop,
+            )
+        else:
             await bus.consume(
-                consumers(spec)[0].topics,
+                reads,
                 spec.group,
                 inputs.handle,
                 in_flight=spec.in_flight,
                 started=monitor.started,
                 stop=self._stop,
             )
-
-        if any(one.delivery.ordered for one in spec.subscribers):
-            monitor.started()  # standing by is all that is asked of it
-            await owned(bus, spec.group, consume, clock=self._clock, stop=self._stop)
-        else:
-            await consume()
 
     def _inputs(self, bus: Bus, handovers: Sequence[Handover], own: DeadLetters) -> Inputs:
         spec = self._spec

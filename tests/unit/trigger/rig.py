@@ -7,6 +7,7 @@ the function at the end is scripted, so that a test says how each call ends.
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,9 +29,9 @@ from ofevents.clock import Clock, SystemClock
 from ofevents.event import Event
 from ofevents.health import Health
 from ofevents.ports import Bus, Delivery, Message, Received, Reply
-from ofevents.subscriber import compose
+from ofevents.subscriber import Backoff
 from ofevents.telemetry import REGISTRY
-from ofevents.trigger import handover, run
+from ofevents.trigger import run
 from tests.servers import until
 
 A, B, C = "event.shop.src.a", "event.shop.src.b", "event.shop.src.c"
@@ -111,26 +112,28 @@ class Functions:
     def __getitem__(self, name: str) -> Scripted:
         return self._made.setdefault(name, Scripted())
 
-    @asynccontextmanager
-    async def pipeline(
-        self, target: Any, options: ResolvedDelivery, *, subscriber_id: str, **more: Any
-    ) -> AsyncIterator[Any]:
-        name = subscriber_id.rpartition("/")[2]
-        yield compose(self[name], options, subscriber_id=subscriber_id, chance=lambda: 1.0, **more)
-
 
 @pytest.fixture
 def functions(monkeypatch: pytest.MonkeyPatch) -> Functions:
-    """Replaces the calls over HTTP; topics and all wrappers stay what they are."""
+    """Replaces the calls over HTTP; topics and all wrappers stay what they are.
+
+    Waits have no jitter: each is the longest that its backoff allows.
+    """
     made = Functions()
-    real = handover.pipeline
+    way = importlib.import_module("ofevents.subscriber.pipeline")
+    real, wait = way.open_subscriber, Backoff.wait
 
-    def pipeline(target: Any, options: Any, **more: Any) -> Any:
+    @asynccontextmanager
+    async def scripted(name: str) -> AsyncIterator[Any]:
+        yield made[name]
+
+    def open_subscriber(target: Any, *, subscriber_id: str, **more: Any) -> Any:
         if isinstance(target, HttpTarget):
-            return made.pipeline(target, options, **more)
-        return real(target, options, **more)
+            return scripted(subscriber_id.rpartition("/")[2])
+        return real(target, subscriber_id=subscriber_id, **more)
 
-    monkeypatch.setattr(handover, "pipeline", pipeline)
+    monkeypatch.setattr(way, "open_subscriber", open_subscriber)
+    monkeypatch.setattr(Backoff, "wait", lambda self, n, least, _: wait(self, n, least, 1.0))
     return made
 
 
@@ -190,10 +193,10 @@ async def running(
     health = health or Health(clock)
     stop = asyncio.Event()
     lines: list[tuple[str, str, str, str, str]] = []
-    task = asyncio.create_task(
-        run(spec, health=health, clock=clock, stop=stop, trace=lambda *line: lines.append(line))
-    )
     async with open_bus(spec.bus, clock=clock) as bus:
+        task = asyncio.create_task(
+            run(spec, health=health, clock=clock, stop=stop, trace=lambda *line: lines.append(line))
+        )
         try:
             await until(
                 lambda: task.done() or _state(health) != "starting",
