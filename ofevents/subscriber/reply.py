@@ -1,7 +1,7 @@
 """ReplyTo: a function's answer that is a CloudEvent goes to a topic.
 
 Only CloudEvents are replies, in binary, structured or batch mode; any other 2xx
-answer says that the event was accepted, and no more. The function has acted by
+answer says that the event was accepted, and no more (a debug line tells). The function has acted by
 then, so an answer that claims to be a CloudEvent and is none is not asked for
 again: it is a PermanentError, and the delivery becomes a dead letter that says so.
 """
@@ -19,6 +19,7 @@ from ofevents.event.http import BATCH, STRUCTURED
 from ofevents.event.verbatim import elements
 from ofevents.ports import Bus, Delivery, Message, Reply, Subscriber
 from ofevents.subscriber.topic import writer
+from ofevents.telemetry import Log
 
 
 class ReplyTo:
@@ -28,6 +29,7 @@ class ReplyTo:
         self._inner = inner
         self._bus = bus
         self._topic = topic
+        self._log = Log(topic=topic)
 
     async def deliver(self, delivery: Delivery) -> Reply:
         """As the inner one; returns when the bus has stored the reply.
@@ -43,6 +45,7 @@ class ReplyTo:
         """
         reply = await self._inner.deliver(delivery)
         if not reply.headers:
+            self._ignored(delivery)
             return reply
         spare = digest(delivery.events[-1].id, delivery.subscriber)
         try:
@@ -51,12 +54,18 @@ class ReplyTo:
             raise BadEvent(f"the answer of {delivery.subscriber} cannot be sent on: {error}") from (
                 error
             )
-        if events:
+        if not events:
+            self._ignored(delivery)
+        else:
             name, generation = writer(delivery), delivery.generation + 1
             await self._bus.publish(
                 self._topic, *(Message(event, name, generation=generation) for event in events)
             )
         return reply
+
+    def _ignored(self, delivery: Delivery) -> None:
+        event_id = delivery.events[-1].id
+        self._log.debug("filtered", id=event_id, reason="the answer is no CloudEvent, so no reply")
 
 
 def read(reply: Reply, spare: str) -> list[Event]:

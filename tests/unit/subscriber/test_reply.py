@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import orjson
 import pytest
+import structlog
 
 from ofevents.bus import topics
 from ofevents.bus.memory import MemoryBus
@@ -72,7 +73,9 @@ async def test_without_an_id_it_gets_one_that_a_repetition_has_too(bus: MemoryBu
     ],
 )
 async def test_other_answers_are_none(bus: MemoryBus, headers: dict[str, str], body: bytes) -> None:
-    assert await replied(bus, headers, body) == []
+    with structlog.testing.capture_logs() as logs:
+        assert await replied(bus, headers, body) == []
+    assert [(line["event"], line["id"]) for line in logs] == [("filtered", "1")]
 
 
 @pytest.mark.parametrize(
