@@ -234,7 +234,9 @@ async def our_end_to_end(bench: Bench) -> tuple[float, list[Row]]:
     per_thousand = bench.count / 1000
     rows = [row(f"CPU {n}", s / per_thousand, "s/1,000 events") for n, s in used.items()]
     total = sum(used.values()) / per_thousand
-    rows.append(row("CPU together", total, "s/1,000 events", most=0.40))
+    # Start-up counts, as it did for the peers; in a quick run it is most of it.
+    most = 0.40 if bench.count >= 20_000 else None
+    rows.append(row("CPU together", total, "s/1,000 events", most=most))
     rows += [row(f"RSS {n}", mb, "MB", most=400) for n, mb in memory.items()]
     duplicates = stats["calls"] - stats["distinct"]
     rows.append(row("deliveries made twice", duplicates, "calls", most=0))
@@ -332,7 +334,7 @@ async def _run(quick: bool, say: Callable[[str], None]) -> list[Row]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         say("starting Kafka and nats-server")
         kafka = await stack.enter_async_context(KafkaServer())
-        server = await stack.enter_async_context(NatsServer())
+        server = await stack.enter_async_context(NatsServer(folder / "nats"))
         bench = Bench(kafka, server, folder, count)
         sink = ["-m", "bench.sink", str(bench.port)]
         await stack.enter_async_context(child("sink", sink, bench.log))
