@@ -1,9 +1,10 @@
 """ReplyTo: a function's answer that is a CloudEvent goes to a topic.
 
 Only CloudEvents are replies, in binary, structured or batch mode; any other 2xx
-answer says that the event was accepted, and no more (a debug line tells). The function has acted by
-then, so an answer that claims to be a CloudEvent and is none is not asked for
-again: it is a PermanentError, and the delivery becomes a dead letter that says so.
+answer says that the event was accepted, and no more (a debug line tells). The
+function has acted by then, so an answer that claims to be a CloudEvent and is none
+is not asked for again: it is a PermanentError, and the delivery becomes a dead
+letter that says so.
 """
 
 from __future__ import annotations
