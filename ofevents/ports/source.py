@@ -37,6 +37,8 @@ class Emit(Protocol):
     async def __call__(self, *events: Event) -> Reply | None:
         """Return when all are settled: stored by the bus, filtered, or dead-lettered.
 
+        A `BrokenEvent` (a record that claims to be a CloudEvent and is none) is
+        dead-lettered with its raw bytes.
         Without a bus it returns the function's Reply (one event at a time).
 
         Raises:

@@ -138,12 +138,13 @@ class Standing:
         problem = self._problem()
         if problem == self._shown or (problem == ("", "") and not self._live):
             return
-        self._shown = problem
+        before, self._shown = self._shown, problem
         if problem == ("", ""):
             self.worker.ready(self._address)
             self.log.info("started", address=self._address)
-        else:
-            self.worker.stalled(*problem)
+            return
+        self.worker.stalled(*problem)
+        if before is None or before[0] != problem[0]:  # its figures may change all the time
             self.log.warning("stalled", reason=problem[0], error=problem[1])
 
     def _problem(self) -> tuple[str, str]:

@@ -11,7 +11,7 @@ import pytest
 
 from ofevents import registry
 from ofevents.api.cron import CronSpec
-from ofevents.api.resolved import HttpTarget
+from ofevents.api.resolved import HttpTarget, ResolvedBus
 from ofevents.bus.memory import MemoryBus
 from ofevents.clock import ManualClock, SystemClock
 from ofevents.errors import ConfigError, Disconnected
@@ -97,6 +97,20 @@ async def test_a_bus_that_is_away_at_the_start_is_waited_for(
             bus.broker.heal()
             await running.becomes("ready")
     assert scripted.runs == 1
+
+
+async def test_a_bus_that_cannot_be_reached_is_named_and_stopping_does_not_wait_for_it(
+    adapter: Callable[[Scripted], Scripted],
+) -> None:
+    scripted = adapter(Scripted(idle))
+    url = f"nats://127.0.0.1:{free_port()}"
+    jetstream = ResolvedBus(driver="jetstream", options={"url": url})
+    async with working(spec(jetstream)) as running:
+        shown = await running.becomes("stalled", "Disconnected")
+        assert url in shown.message or url.removeprefix("nats://") in shown.message
+        assert shown.waiting == ("EventBus default",)
+        assert running.health.live(0.001)
+    assert running.snapshot.state == "stopped" and scripted.runs == 0
 
 
 async def test_a_bus_that_goes_away_is_shown_and_the_adapter_goes_on(
