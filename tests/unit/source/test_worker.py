@@ -220,7 +220,7 @@ async def test_what_the_adapter_finds_wrong_ends_the_worker(
     [
         ({"source": "kafak"}, "did you mean kafka"),
         ({"spec": {"schedule": "61 * * * *"}}, r"spec\.cron\.orders\.schedule: .*minute"),
-        ({"spec": {"schedul": "@hourly"}}, r"spec\.cron\.orders\.schedul"),
+        ({"spec": {"every": "5s"}}, r"spec\.cron\.orders\.schedule: Field required"),
         ({"filter": "event.x."}, "1:9"),
     ],
 )
