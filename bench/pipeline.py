@@ -22,7 +22,6 @@ from typing import Any
 import nats
 import orjson
 import psutil
-from tests.servers.nats import NatsServer
 
 from bench import load
 from bench.load import row
@@ -40,6 +39,7 @@ from ofevents.clock import SystemClock
 from ofevents.ports import Consumer
 from tests.servers import free_port, listening, until
 from tests.servers.kafka import KafkaServer
+from tests.servers.nats import NatsServer
 
 STAGE = "pipeline"
 TOPIC = topics.event("bench", "orders", "created")
