@@ -76,8 +76,9 @@ def parse_schedule(text: str) -> Every | Fields:
         ValueError: naming the field that is wrong and its range.
     """
     text = text.strip()
-    if text.startswith("@every"):
-        seconds = parse_duration(text.removeprefix("@every").strip())
+    name, _, interval = text.partition(" ")
+    if name.lower() == "@every":
+        seconds = parse_duration(interval.strip())
         if seconds < 0.1:
             raise ValueError(f"expected an interval of at least 100ms, found {text!r}")
         return Every(seconds)

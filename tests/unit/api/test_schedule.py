@@ -37,7 +37,7 @@ def test_a_schedule_is_read(text: str, meaning: Every | Fields) -> None:
         ("* * * * 8", "field day of week"),
         ("*/0 * * * *", "field minute cannot be"),
         ("30-10 * * * *", "range that ends before it begins"),
-        ("@evry 5s", "unknown schedule '@evry 5s'; expected one of .*@every 5s"),
+        ("@everyy 5s", "unknown schedule '@everyy 5s'; expected one of .*@every 5s"),
         ("@every 5", "expected a duration"),
         ("@every 1ms", "at least 100ms"),
         ("1,,2 * * * *", "field minute cannot be ''"),

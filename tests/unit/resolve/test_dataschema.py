@@ -29,7 +29,7 @@ def test_the_draft_is_what_the_schema_says() -> None:
 @pytest.mark.parametrize(
     ("schema", "path", "message"),
     [
-        ({"properties": {"a": {"type": "objekt"}}}, "properties.a.type", "not a JSON Schema"),
+        ({"properties": {"a": {"type": "objectt"}}}, "properties.a.type", "not a JSON Schema"),
         ({"$ref": "#/$defs/missing"}, "$ref", "leads nowhere"),
         ({"allOf": [{"$ref": "https://example.test/a.json"}]}, "allOf.0.$ref", "only to itself"),
         ({"items": {"$ref": "file:///etc/passwd"}}, "items.$ref", "only to itself"),

@@ -174,10 +174,10 @@ cron: {{tick: {{schedule: "@hourly"}}, tock: {{schedule: "@daily"}}}}
             "all needs an EventBus to remember the last run",
         ),
         (
-            "eventBus: default\nwebhook: {o: {dataSchema: {type: objekt}}}",
+            "eventBus: default\nwebhook: {o: {dataSchema: {type: objectt}}}",
             6,
             "spec.webhook.o.dataSchema.type",
-            "not a JSON Schema: 'objekt' is not valid",
+            "not a JSON Schema: 'objectt' is not valid",
         ),
         (
             "eventBus: default\nwebhook: {o: {filter: event.tpe == 'x'}}",
