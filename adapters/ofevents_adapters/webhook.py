@@ -41,7 +41,7 @@ from ofevents_adapters.webhook_guard import Guard, Refused
 from ofevents_adapters.webhook_listener import Pem, listen
 from ofevents_adapters.webhook_request import events_of, read
 
-_AT_ONCE: Final = 256
+AT_ONCE: Final = 256
 """Requests in hand; with the body limit it bounds the memory (promise 7)."""
 _GRACE: Final = 3.0
 """Seconds that requests in hand get once the source is stopped."""
@@ -147,7 +147,7 @@ class _InHand:
     @property
     def full(self) -> bool:
         """Whether no further one is taken."""
-        return self._closing or len(self._open) >= _AT_ONCE
+        return self._closing or len(self._open) >= AT_ONCE
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:

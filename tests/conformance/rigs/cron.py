@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from ofevents_adapters.cron import CronSource
-
 from ofevents.api.cron import CronSpec
 from ofevents.bus.broker import Broker
 from ofevents.bus.memory_store import MemoryStore
 from ofevents.event import Event, format_time
 from ofevents.ports import SourceIdentity
+from ofevents_adapters.cron import CronSource
 
 _FASTER = 100
 

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import orjson
-from ofevents_adapters.webhook import _AT_ONCE, WebhookSource
 
 from ofevents.api.webhook import WebhookSpec
 from ofevents.bus.broker import Broker
@@ -18,6 +17,7 @@ from ofevents.bus.memory_store import MemoryStore
 from ofevents.clock import SystemClock
 from ofevents.event import Event
 from ofevents.ports import Emit, SourceIdentity, Store
+from ofevents_adapters.webhook import AT_ONCE, WebhookSource
 from tests.unit.adapters.webhooks import call
 
 _SENDERS = 300
@@ -28,7 +28,7 @@ class WebhookRig:
     """See `SourceRig`."""
 
     features = WebhookSource.features
-    in_flight = _AT_ONCE
+    in_flight = AT_ONCE
     breakable = False
     poisonable = True
 

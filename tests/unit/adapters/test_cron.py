@@ -11,9 +11,6 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ofevents_adapters.cron import LATE, CronSource
-from ofevents_adapters.cron_schedule import between, schedule_of
-from ofevents_adapters.cron_turns import CLAIM
 
 from ofevents.api.cron import CronSpec
 from ofevents.bus.broker import Broker
@@ -21,6 +18,9 @@ from ofevents.bus.memory_store import MemoryStore
 from ofevents.errors import ConfigError, PermanentError, TemporaryError
 from ofevents.event import Event, format_time
 from ofevents.ports import SourceIdentity, Store
+from ofevents_adapters.cron import LATE, CronSource
+from ofevents_adapters.cron_schedule import between, schedule_of
+from ofevents_adapters.cron_turns import CLAIM
 from tests.unit.adapters.clocks import SettableClock
 
 START = 1_770_000_000.0 - 1_770_000_000.0 % 3600

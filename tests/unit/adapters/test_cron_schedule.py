@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ofevents_adapters.cron_schedule import between, latest, schedule_of
 
 from ofevents.api.cron import CronSpec
 from ofevents.errors import ConfigError
+from ofevents_adapters.cron_schedule import between, latest, schedule_of
 
 BERLIN = "Europe/Berlin"
 NOW = 1_770_000_000.0

@@ -260,7 +260,7 @@ async def test_what_outlasts_the_grace_is_told_to_come_again(
 
 
 async def test_too_many_at_once_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ofevents_adapters.webhook._AT_ONCE", 1)
+    monkeypatch.setattr("ofevents_adapters.webhook.AT_ONCE", 1)
     sink = Sink(held=asyncio.Event())
     async with listening(sink) as url:
         first = asyncio.ensure_future(call(url, b"{}", JSON))

@@ -8,10 +8,10 @@ import hmac
 from typing import Any
 
 import pytest
-from ofevents_adapters.webhook_guard import Guard, Refused
 
 from ofevents.api.webhook import WebhookAuth
 from ofevents.clock import ManualClock
+from ofevents_adapters.webhook_guard import Guard, Refused
 from tests.unit.adapters.webhooks import NOW, Sink, call, listening
 
 SECRET = "It's a Secret to Everybody"

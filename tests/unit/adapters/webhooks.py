@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
-from ofevents_adapters.webhook import WebhookSource
 
 from ofevents.api.webhook import WebhookSpec
 from ofevents.bus.broker import Broker
@@ -19,6 +18,7 @@ from ofevents.bus.memory_store import MemoryStore
 from ofevents.clock import ManualClock
 from ofevents.event import Event
 from ofevents.ports import Reply, SourceIdentity, Store
+from ofevents_adapters.webhook import WebhookSource
 
 NOW = 1_770_000_000.0
 

@@ -192,6 +192,30 @@ async def test_an_idle_source_is_live_and_a_stuck_one_is_not(
         assert not running.health.live(60)
 
 
+async def test_a_cancelled_worker_cancels_its_adapter_and_waits_for_it(
+    adapter: Callable[[Scripted], Scripted],
+) -> None:
+    steps: list[str] = []
+
+    async def play(emit: Emit, store: Store | None, started: Started) -> None:
+        try:
+            await idle(emit, store, started)
+        finally:
+            await emit(event("last"))
+            steps.append("ended")
+
+    adapter(Scripted(play))
+    health, stop = Health(SystemClock()), asyncio.Event()
+    resolved = spec(memory(name="w10"))
+    task = asyncio.ensure_future(run(resolved, health=health, clock=SystemClock(), stop=stop))
+    await until(lambda: bool(health.snapshots()) and health.ready(), seconds=5, what="ready")
+    task.cancel()
+    await asyncio.wait([task], timeout=5)
+    assert task.cancelled() and steps == ["ended"]
+    async with other("w10") as bus:
+        assert [one.id for one in await on(bus)] == ["last"]
+
+
 async def test_suspended_it_reads_nothing(adapter: Callable[[Scripted], Scripted]) -> None:
     scripted = adapter(Scripted(idle))
     async with working(spec(memory(name="w7"), suspend=True)) as running:
