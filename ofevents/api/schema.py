@@ -116,11 +116,10 @@ def at(schema: Schema, path: Sequence[str | int]) -> Schema | None:
     return schema
 
 
-def crd(kind: str) -> dict[str, Any]:
-    """The CustomResourceDefinition of one of our kinds."""
-    names = _NAMES[kind]
+def _root(kind: str) -> Schema:
+    """The schema of a whole resource, as the API server wants it."""
     model = RESOURCES[kind]
-    schema: Schema = {
+    return {
         "description": " ".join((model.__doc__ or "").split()),
         "type": "object",
         "required": ["spec"],
@@ -132,6 +131,12 @@ def crd(kind: str) -> dict[str, Any]:
             "status": structural(Status),
         },
     }
+
+
+def crd(kind: str) -> dict[str, Any]:
+    """The CustomResourceDefinition of one of our kinds."""
+    names = _NAMES[kind]
+    columns = [{"name": name, "type": form, "jsonPath": path} for name, form, path in names.columns]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -153,11 +158,8 @@ def crd(kind: str) -> dict[str, Any]:
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},
-                    "additionalPrinterColumns": [
-                        {"name": name, "type": form, "jsonPath": path}
-                        for name, form, path in names.columns
-                    ],
-                    "schema": {"openAPIV3Schema": schema},
+                    "additionalPrinterColumns": columns,
+                    "schema": {"openAPIV3Schema": _root(kind)},
                 }
             ],
         },

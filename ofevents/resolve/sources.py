@@ -98,34 +98,45 @@ def resolve_source(scope: Scope, source: EventSource) -> list[tuple[str, Resolve
         dead_letter = resolve_dead_letter(scope, _SPEC, spec.dead_letter_sink, None)
         dead_missing = spec.dead_letter_sink is not None and dead_letter is None
         runs = target is not None and not dead_missing
+    way = {"bus": bus, "target": target, "dead_letter": dead_letter}
     workers: list[tuple[str, ResolvedSource | None]] = []
     for kind, name, entry in spec.entries():
         before = len(scope.problems)
-        path: Path = (*_SPEC, kind, name)
-        _check_entry(scope, path, entry)
-        own = _own_fields(scope, path, source, kind, name, entry)
+        worker = _worker(scope, source, kind, name, entry, way)
         blocked = any(each.blocks for each in scope.problems[before:])
-        worker = ResolvedSource(
-            namespace=scope.namespace,
-            name=source.metadata.name,
-            source=kind,
-            entry=name,
-            spec=own,
-            bus=bus,
-            topic=topics.event(scope.namespace, source.metadata.name, name) if bus else "",
-            filter=entry.filter,
-            on_error=entry.on_error,
-            attributes=_attributes(entry),
-            data_schema=entry.data_schema,
-            target=target,
-            delivery=resolve_delivery(spec.delivery),
-            dead_letter=dead_letter,
-            dead_topic=topics.dead(scope.namespace, owner_of(source)) if bus else "",
-            suspend=spec.suspend,
-            log_level=log_level(spec.log_level),
-        )
         workers.append((f"{kind}/{name}", worker if runs and not blocked else None))
     return workers
+
+
+def _worker(
+    scope: Scope,
+    source: EventSource,
+    kind: str,
+    name: str,
+    entry: EntryFields,
+    way: dict[str, Any],
+) -> ResolvedSource:
+    """One entry's worker; `way` is where its events go, the same for all entries."""
+    spec, owner, path = source.spec, source.metadata.name, (*_SPEC, kind, name)
+    on_bus = spec.event_bus is not None
+    _check_entry(scope, path, entry)
+    return ResolvedSource(
+        namespace=scope.namespace,
+        name=owner,
+        source=kind,
+        entry=name,
+        spec=_own_fields(scope, path, source, kind, name, entry),
+        topic=topics.event(scope.namespace, owner, name) if on_bus else "",
+        filter=entry.filter,
+        on_error=entry.on_error,
+        attributes=_attributes(entry),
+        data_schema=entry.data_schema,
+        delivery=resolve_delivery(spec.delivery),
+        dead_topic=topics.dead(scope.namespace, owner_of(source)) if on_bus else "",
+        suspend=spec.suspend,
+        log_level=log_level(spec.log_level),
+        **way,
+    )
 
 
 def _own_fields(
