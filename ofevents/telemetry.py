@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from contextvars import ContextVar
 from typing import Any, Final, Literal
 
 import structlog
@@ -155,6 +157,7 @@ def configure_logging(level: str = "info", *, json: bool = False) -> None:
     )
     structlog.configure(
         processors=[
+            _drop_quiet,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -165,6 +168,24 @@ def configure_logging(level: str = "info", *, json: bool = False) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+_QUIET: ContextVar[int] = ContextVar("ofevents log level", default=0)
+
+
+def log_from(level: str) -> None:
+    """Let the current task, and those it starts, log from that level on.
+
+    For a process that runs resources of several logLevels; `configure_logging` has
+    the last word, with the lowest of them.
+    """
+    _QUIET.set(getattr(logging, level.upper(), logging.INFO))
+
+
+def _drop_quiet(_: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if getattr(logging, method.upper(), logging.INFO) < _QUIET.get():
+        raise structlog.DropEvent
+    return event
 
 
 class Log:

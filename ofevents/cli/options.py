@@ -54,8 +54,15 @@ BusUrl = Annotated[
 ]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="The data directory. Default: .ofevents beside the first -f."),
+    typer.Option(
+        "--data", "--data-dir", help="The data directory. Default: .ofevents beside the first -f."
+    ),
 ]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="The data directory. Default: .ofevents beside the first -f."),
+]
+"""Where `--data` is the event's."""
 Urls = Annotated[
     list[str] | None,
     typer.Option("--url", help="Where a sink's ref is reached: name=URL or namespace/name=URL."),

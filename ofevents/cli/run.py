@@ -42,13 +42,10 @@ def run(
 
     Shows what runs, then each event's way. Ctrl-C stops cleanly, a second one at once.
     """
-    from ofevents import process, telemetry
+    from ofevents import process
     from ofevents.cli.reading import checked
     from ofevents.local.run import Options, start
 
-    # What a warning would say is shown as an event's way or a worker's state.
-    level = log_level.value if log_level else "error"
-    telemetry.configure_logging(level, json=log_format is LogFormat.json)
     resolution = checked(files, url or [], output)
     options = Options(
         files=tuple(files),
@@ -58,5 +55,7 @@ def run(
         programs=tuple(programs or ()),
         port=port,
         json=output is Output.json,
+        log_level=log_level.value if log_level else None,
+        log_json=log_format is LogFormat.json,
     )
     raise typer.Exit(process.run(start(options, resolution)))

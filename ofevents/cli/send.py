@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ofevents.cli.options import BusUrl, Data, Namespace, Output, OutputOption, Where
+from ofevents.cli.options import BusUrl, DataDir, Namespace, Output, OutputOption, Where
 
 
 class Encoding(StrEnum):
@@ -58,7 +58,7 @@ def send(
     ] = Encoding.binary,
     where: Where = None,
     bus: BusUrl = None,
-    data_dir: Data = None,
+    data_dir: DataDir = None,
     namespace: Namespace = "default",
     output: OutputOption = Output.text,
 ) -> None:
@@ -67,11 +67,12 @@ def send(
         raise typer.BadParameter("give a file of CloudEvents, or --data, not both")
     if data is not None and data_file is not None:
         raise typer.BadParameter("give --data or --data-file, not both")
-    from ofevents import process
+    from ofevents import process, telemetry
     from ofevents.local import compose
     from ofevents.local import send as sending
     from ofevents.local.find import find
 
+    telemetry.configure_logging("error")  # a person is told in a sentence
     if file is not None:
         events = compose.from_file(file)
     else:

@@ -31,11 +31,12 @@ def tail(
     output: OutputOption = Output.text,
 ) -> None:
     """Show the events of a topic live; -o json prints CloudEvents that `send` can read."""
-    from ofevents import process
+    from ofevents import process, telemetry
     from ofevents.bus import topics
     from ofevents.local import tail as tailing
     from ofevents.local.find import find
 
+    telemetry.configure_logging("error")  # a person is told in a sentence
     full = topics.parse(topic, namespace)
     keep = tailing.condition(filter_)
     begin = tailing.begin(since, follow)

@@ -19,7 +19,7 @@ from ofevents.errors import ConfigError
 from ofevents.local import datadir, folder
 from ofevents.ports import Bus
 
-CONNECT: Final = 10.0
+CONNECT: Final = 5.0
 """Seconds that a bus gets to answer; a worker would wait for ever, a person is told."""
 
 
@@ -31,13 +31,14 @@ async def connect(resolved: ResolvedBus) -> AsyncIterator[Bus]:
         ConfigError: it does not answer within `CONNECT` seconds.
     """
     bus = open_bus(resolved, clock=SystemClock())
-    try:
-        async with asyncio.timeout(CONNECT):
-            await bus.__aenter__()
-    except TimeoutError:
-        raise ConfigError(
-            f"the bus does not answer: {bus.connection or resolved.options.get('url', '')}"
-        ) from None
+    entering = asyncio.ensure_future(bus.__aenter__())
+    await asyncio.wait([entering], timeout=CONNECT)
+    if not entering.done():
+        reason = bus.connection
+        entering.cancel()
+        await asyncio.gather(entering, return_exceptions=True)
+        raise ConfigError(f"the bus does not answer within {CONNECT:g} s: {reason}")
+    entering.result()
     try:
         yield bus
     finally:

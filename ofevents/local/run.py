@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ofevents import __version__, source, trigger
+from ofevents import __version__, source, telemetry, trigger
 from ofevents.api.resolved import ResolvedBus, ResolvedSource
 from ofevents.clock import Clock, SystemClock
 from ofevents.errors import ConfigError
@@ -35,6 +35,9 @@ from ofevents.trigger.stopping import unless
 SOURCES_WITHIN: Final = 1.0
 TRIGGERS_WITHIN: Final = 1.5
 """Seconds that draining may take: with the programs' and the server's end under 5."""
+QUIET: Final = "error"
+"""The log's level, except for resources with logLevel debug: what a warning would say
+is shown as an event's way or a worker's state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class Options:
     programs: tuple[str, ...] = ()
     port: int | None = None
     json: bool = False
+    log_level: str | None = None
+    log_json: bool = False
 
 
 async def start(options: Options, resolution: Resolution) -> int:
@@ -56,6 +61,8 @@ async def start(options: Options, resolution: Resolution) -> int:
     Raises:
         ConfigError: the data directory, a bus or an option is wrong.
     """
+    telemetry.configure_logging(options.log_level or QUIET, json=options.log_json)
+    telemetry.log_from(options.log_level or QUIET)
     clock = SystemClock()
     screen: Screen = JsonScreen() if options.json else TextScreen(clock)
     with_programs = programs.parse(options.programs)
@@ -121,6 +128,9 @@ class _Run:
         self.screen.say("stopped")
 
     async def _work(self, spec: Spec, stop: asyncio.Event) -> None:
+        if self.options.log_level is None and spec.log_level == "debug":
+            telemetry.configure_logging("debug", json=self.options.log_json)
+            telemetry.log_from("debug")
         if isinstance(spec, ResolvedSource):
             await source.run(spec, health=self.health, clock=self.clock, stop=stop)
         else:

@@ -40,25 +40,31 @@ def read(path: Path, kind: Kind) -> Spec:
             resolved, or was written for another version of ofevents.
     """
     try:
-        parsed = yaml.safe_load(path.read_text())
+        documents = list(yaml.safe_load_all(path.read_text()))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"the spec cannot be read: {reason}", where=str(path)) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"the spec is neither YAML nor JSON: {error}", where=str(path)) from error
-    return _check(parsed, path, kind)
+    return _check(documents, path, kind)
 
 
-def _check(parsed: Any, path: Path, kind: Kind) -> Spec:
+def _check(documents: list[Any], path: Path, kind: Kind) -> Spec:
     where = str(path)
-    if not isinstance(parsed, dict):
-        raise ConfigError("expected the resolved spec of one worker", where=where)
-    if "apiVersion" in parsed:
+    if any(isinstance(one, dict) and "apiVersion" in one for one in documents):
         raise ConfigError(
             "this is a resource, not a resolved spec: `ofevents run -f` runs resources, "
-            f"`ofevents resolve -f {path}` writes the specs of their workers",
+            f"`ofevents resolve -f {path} --write DIR` writes the specs of their workers",
             where=where,
         )
+    if len(documents) != 1 or not isinstance(documents[0], dict):
+        several = f", found {len(documents)} documents" if len(documents) > 1 else ""
+        raise ConfigError(
+            f"expected the resolved spec of one worker{several}; `ofevents resolve --write DIR` "
+            "writes a file for each",
+            where=where,
+        )
+    parsed = documents[0]
     found = parsed.get("kind")
     if found != kind:
         other = _VERB.get(str(found))

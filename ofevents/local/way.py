@@ -105,10 +105,11 @@ class Ways:
 def _steps(one: _Outcome) -> tuple[WayStep, ...]:
     name = one.trigger.removeprefix("default/")
     if not one.subscriber:
-        return (*_ARRIVED, WayStep(one.outcome, _with(name, one.detail)))
+        return (*_ARRIVED, WayStep(one.outcome, _by(name, one.detail)))
     matched = WayStep("matched", f"{name}/{one.subscriber}")
     return (*_ARRIVED, matched, WayStep(one.outcome, one.detail))
 
 
-def _with(name: str, detail: str) -> str:
-    return f"by {name}: {detail}" if detail else f"by {name}"
+def _by(trigger: str, detail: str) -> str:
+    """`by checkout's input`: at which step of which Trigger it ended."""
+    return f"by {trigger}'s {detail}" if detail else f"by {trigger}"

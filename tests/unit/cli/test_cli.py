@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 import yaml
 from typer.testing import CliRunner
 
@@ -240,3 +241,10 @@ def test_since_is_a_duration(folder: Path) -> None:
 def test_without_a_bus_it_says_how_to_name_one(tmp_path: Path) -> None:
     text = fails("topics", "-f", tmp_path)
     assert "--bus nats://HOST:4222" in text
+
+
+def test_no_verb_has_an_option_twice() -> None:
+    group = typer.main.get_command(cli.app)
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        options = [opt for param in command.params for opt in getattr(param, "opts", [])]
+        assert sorted(set(options)) == sorted(options), name

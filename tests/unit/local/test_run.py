@@ -171,3 +171,16 @@ async def test_what_is_still_in_flight_is_said(folder: Folder) -> None:
         await folder.order(150)
         assert await run.stop() == 0
         assert "still in flight at Trigger default/checkout" in run.texts()
+
+
+async def test_log_level_is_that_of_each_resource(folder: Folder) -> None:
+    trigger = folder.path / "trigger.yaml"
+    trigger.write_text(trigger.read_text().replace("spec:", "spec:\n  logLevel: debug"))
+    async with running("-f", str(folder.path), "--log-format", "json", *folder.charge) as run:
+        await run.ready("shop/orders", "checkout")
+        order = await folder.order(150)
+        await run.until(lambda: "matched delivered" in run.ends(order), "it is delivered")
+        assert await run.stop() == 0
+    lines = [json.loads(line) for line in run.errors.splitlines()]
+    assert any(line["level"] == "debug" and line.get("id") == order for line in lines)
+    assert {line["level"] for line in lines if "entry" in line} <= {"error"}

@@ -86,11 +86,11 @@ async def test_a_way_is_one_line_from_received_to_delivered() -> None:
 async def test_an_unknown_topic_is_not_waited_for_for_ever() -> None:
     clock = ManualClock()
     ways, out = _ways(clock)
-    ways.trace("e-1", "shop/t", "", "filtered", "input orders")
+    ways.trace("e-1", "shop/t", "", "filtered", "input")
     await clock.advance(1)
     ways.flush()
     assert _shown(out) == [
-        ("e-1", "", ["received", "published", "filtered by shop/t: input orders"])
+        ("e-1", "", ["received", "published", "filtered by shop/t's input"])
     ]
 
 
