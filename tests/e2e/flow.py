@@ -37,7 +37,7 @@ apiVersion: events.openfunction.io/v1alpha1
 kind: EventBus
 metadata: {{name: default}}
 spec:
-  jetstream: {{url: "{bus}"}}
+  jetstream: {{url: "{bus}", maxBytes: {max_bytes}}}
 ---
 apiVersion: events.openfunction.io/v1alpha1
 kind: EventSource
@@ -73,6 +73,8 @@ spec:
   - name: review
     sink: {{uri: {sink}}}
     delivery: {{timeout: 5s, concurrency: {concurrency}}}
+"""
+AUDIT = """
   - name: audit
     topic: opened
 """
@@ -96,21 +98,31 @@ class Flow:
 
 @asynccontextmanager
 async def flow(
-    folder: Path, *, filter: str = OPENED, concurrency: int = 32, delay: float = 0.0
+    folder: Path,
+    *,
+    filter: str = OPENED,
+    concurrency: int = 32,
+    delay: float = 0.0,
+    max_bytes: str = "256Mi",
+    audit: bool = True,
 ) -> AsyncIterator[Flow]:
-    """Servers and specs; the test starts the workers. `delay` is the sink's, in seconds."""
+    """Servers and specs; the test starts the workers.
+
+    `delay` is the sink's, in seconds; with `audit` the Trigger writes the topic, too.
+    """
     port = free_port()
     async with (
         KafkaServer() as kafka,
         NatsServer(folder / "nats") as bus,
         sink_process(delay=delay) as sink,
     ):
-        await kafka.create_topic(TOPIC, 4)
+        await kafka.create_topic(TOPIC, 4, config={"max.message.bytes": "12000000"})
         resources = folder / "resources.yaml"
         resources.write_text(
-            RESOURCES.format(
+            (RESOURCES + AUDIT * audit).format(
                 secret=SECRET,
                 bus=bus.url,
+                max_bytes=max_bytes,
                 port=port,
                 brokers=kafka.brokers,
                 topic=TOPIC,

@@ -151,6 +151,8 @@ class KafkaServer:
     def _java(self, *arguments: str) -> list[str]:
         # One compiler tier and the serial collector: a quick start and few threads.
         tuning = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        level = "-Dorg.slf4j.simpleLogger."
+        tuning += [f"{level}defaultLogLevel=warn", f"{level}log.kafka.server.KafkaRaftServer=info"]
         return ["java", *tuning, "-cp", f"{self._jars}/*", *arguments]
 
     def _format(self) -> None:
