@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from ofevents_adapters import kafka
-from ofevents_adapters.kafka_lane import Lane
 
 from ofevents.api.kafka import KafkaSpec
 from ofevents.clock import SystemClock
 from ofevents.conformance.source_rig import Emitted, within, working
 from ofevents.errors import ConfigError, Disconnected
 from ofevents.ports import SourceIdentity
+from ofevents_adapters import kafka
+from ofevents_adapters.kafka_lane import Lane
 from tests.conformance.rigs.kafka import KafkaRig, close, open_rig
 from tests.servers.kafka import PASSWORD, USER
 

@@ -7,14 +7,13 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from ofevents_adapters import kafka
-
 from ofevents.api.kafka import KafkaSpec
 from ofevents.bus.broker import Broker
 from ofevents.bus.memory_store import MemoryStore
 from ofevents.clock import SystemClock
 from ofevents.event import Event
 from ofevents.ports import SourceIdentity, Store
+from ofevents_adapters import kafka
 from tests.servers.kafka import KafkaServer
 
 _PARTITIONS = 4

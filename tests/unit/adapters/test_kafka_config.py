@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ofevents_adapters.kafka import KafkaSource
-from ofevents_adapters.kafka_config import client_config
 
 from ofevents.api.kafka import KafkaSpec
 from ofevents.clock import SystemClock
 from ofevents.errors import ConfigError
 from ofevents.ports import SourceIdentity
+from ofevents_adapters.kafka import KafkaSource
+from ofevents_adapters.kafka_config import client_config
 
 IDENTITY = SourceIdentity("default", "shop", "kafka", "orders")
 

@@ -9,13 +9,13 @@ import pytest
 from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
-from ofevents_adapters.kafka_lane import Lane, Room
 
 from ofevents.clock import ManualClock
 from ofevents.errors import PermanentError, TemporaryError
 from ofevents.event import Event
 from ofevents.ports import Reply
 from ofevents.telemetry import Log
+from ofevents_adapters.kafka_lane import Lane, Room
 
 
 def record(offset: int) -> Message:

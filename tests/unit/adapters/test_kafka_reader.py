@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
-from ofevents_adapters.kafka_reader import Offsets, Owner, Reader
 
 from ofevents.errors import ConfigError, Disconnected
+from ofevents_adapters.kafka_reader import Offsets, Owner, Reader
 
 
 class Asked(Owner):

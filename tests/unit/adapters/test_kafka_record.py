@@ -9,9 +9,9 @@ import pytest
 from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
-from ofevents_adapters.kafka_record import MALFORMED, TYPE, event_of, partition_key
 
 from ofevents.event import Event, check_attributes
+from ofevents_adapters.kafka_record import MALFORMED, TYPE, event_of, partition_key
 
 SOURCE = "/ofevents/default/shop/orders"
 STAMP = 1_769_860_800_123
