@@ -10,7 +10,6 @@ it stays unacknowledged (OpenFunction acknowledged at hand-off).
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +20,7 @@ from ofevents.health import WorkerHealth
 from ofevents.ports import DONE, Received, Verdict, retry
 from ofevents.subscriber import DeadLetters
 from ofevents.telemetry import CONSUMED, FILTERED, Log
-from ofevents.trigger.evaluator import Decision, Evaluator
+from ofevents.trigger.evaluator import NO_INPUT, Decision, Evaluator
 from ofevents.trigger.steps import Steps
 from ofevents.trigger.suspects import TRUSTED, Suspects
 from ofevents.trigger.trace import Trace
@@ -80,7 +79,8 @@ class Inputs:
         """Settle every message; returns when all are."""
         decide = self._decide
         concerned: list[tuple[Received, _Decided | None]] = []
-        filtered: Counter[Decision] = Counter()
+        # The decisions that end an event are few and shared: runs of them are counted.
+        last, run = NO_INPUT, 0
         for received in batch:
             if received.attempt > TRUSTED:
                 concerned.append((received, None))
@@ -96,12 +96,14 @@ class Inputs:
                 concerned.append((received, _Decided(event, decision, turns)))
                 continue
             received.settle(DONE)
-            filtered[decision] += 1
+            if decision is not last:
+                self._count(last, run)
+                last, run = decision, 0
+            run += 1
             if self._verbose:
                 self._tell_filtered(event, decision)
+        self._count(last, run)
         self._consumed.inc(len(batch))
-        for decision, count in filtered.items():
-            FILTERED.labels(*self._resource, decision.ended, decision.reason).inc(count)
         self._worker.step()
         if len(concerned) == 1:
             await self._settle(*concerned[0])
@@ -141,7 +143,7 @@ class Inputs:
             return await self._bury(received, error)
         decision = self._decide(received.topic, event)
         if not decision.steps:
-            FILTERED.labels(*self._resource, decision.ended, decision.reason).inc()
+            self._count(decision, 1)
             self._tell_filtered(event, decision)
             return DONE
         decided = _Decided(event, decision, self._steps.turns(decision, event))
@@ -169,6 +171,10 @@ class Inputs:
         if self._trace is not None:
             self._trace(_id(received), self._trigger, "", "unsettled", str(error))
         return retry(max(error.delay, wait))
+
+    def _count(self, decision: Decision, run: int) -> None:
+        if run:
+            FILTERED.labels(*self._resource, decision.ended, decision.reason).inc(run)
 
     def _tell_filtered(self, event: Event, decision: Decision) -> None:
         self._log.debug("filtered", id=event.id, step=decision.ended, reason=decision.reason)

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 
-async def unless(
-    stop: asyncio.Event,
-    work: Coroutine[Any, Any, object],
-    *,
-    before: Callable[[], None] | None = None,
-) -> bool:
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
     """Await `work`; once `stop` is set it is cancelled. Whether it was completed.
-
-    `before` is called before `work` is cancelled, by `stop` or with the caller.
 
     Raises:
         Exception: what `work` raised.
@@ -29,8 +22,6 @@ async def unless(
         task.result()
         return True
     finally:
-        if before is not None and not task.done():
-            before()
         left = [one for one in (task, stopping) if not one.done()]
         for one in left:
             one.cancel()

@@ -114,6 +114,7 @@ async def test_a_killed_server_loses_and_repeats_little(
         await until(
             lambda: worker.health.snapshots()[0].state == "stalled", seconds=20, what="stalled"
         )
+        given = len(functions["one"].ids)
         await server.start()
         await until(lambda: len(set(functions["one"].ids)) == 400, seconds=60, what="every event")
         await worker.idle(20)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from ofevents.clock import ManualClock
 from ofevents.errors import BusFull
 from ofevents.trigger.inbox import Inbox
+from ofevents.trigger.ownership import Takeover
 from ofevents.trigger.turns import Turns
 from tests.servers import until
 from tests.unit.trigger.rig import A, Functions, event, inputs, running, subscriber, trigger
@@ -105,3 +108,70 @@ async def test_two_workers_share_the_events_of_any_other_trigger(functions: Func
         go.set()
         await first.idle()
     assert sorted(functions["one"].ids, key=int) == [str(i) for i in range(20)]
+
+
+@dataclass
+class Handed:
+    """A message in hand."""
+
+    position: str
+    attempt: int = 1
+    stored: float = 0.0
+
+
+def gather(*missing: int, most: int = 10) -> tuple[list[str], Takeover, asyncio.Event]:
+    log: list[str] = []
+
+    async def handler(batch: list[Any]) -> None:
+        log.extend(one.position for one in batch)
+
+    stop = asyncio.Event()
+    takeover = Takeover(handler, *missing, most=most, patience=5.0, clock=ManualClock(), stop=stop)
+    return log, takeover, stop
+
+
+def hand(takeover: Takeover, *given: Handed) -> asyncio.Task[None]:
+    return asyncio.ensure_future(takeover(list(given)))  # type: ignore[arg-type]
+
+
+async def test_a_new_owner_begins_with_the_oldest_of_what_the_last_one_had() -> None:
+    log, takeover, _ = gather(3)
+    calls = [hand(takeover, Handed("10", 2)), hand(takeover, Handed("11"))]
+    await takeover._clock.advance(0)  # type: ignore[attr-defined]
+    assert log == []
+    calls.append(hand(takeover, Handed("9", 2), Handed("8", 3)))
+    await asyncio.gather(*calls)
+    await hand(takeover, Handed("12"))
+    assert log == ["8", "9", "10", "11", "12"]
+
+
+async def test_with_nothing_missing_it_waits_for_nothing() -> None:
+    log, takeover, _ = gather(0)
+    await hand(takeover, Handed("2"))
+    assert log == ["2"]
+
+
+async def test_what_never_comes_is_waited_for_no_longer_than_the_ack_wait() -> None:
+    log, takeover, _ = gather(2)
+    call = hand(takeover, Handed("1", 2))
+    clock: ManualClock = takeover._clock  # type: ignore[assignment]
+    await clock.advance(4)
+    assert log == []
+    await clock.advance(2)
+    await call
+    assert log == ["1"]
+
+
+async def test_a_full_hand_ends_the_gathering() -> None:
+    log, takeover, _ = gather(5, most=2)
+    await asyncio.gather(hand(takeover, Handed("2")), hand(takeover, Handed("1")))
+    assert log == ["1", "2"]
+
+
+async def test_a_stop_while_gathering_delivers_nothing() -> None:
+    log, takeover, stop = gather(5)
+    calls = [hand(takeover, Handed("2", 2)), hand(takeover, Handed("1"))]
+    await takeover._clock.advance(0)  # type: ignore[attr-defined]
+    stop.set()
+    await asyncio.wait_for(asyncio.gather(*calls), 5)
+    assert log == []

@@ -10,7 +10,7 @@ import pytest
 
 from ofevents.bus.broker import Broker
 from ofevents.bus.memory_store import MemoryStore
-from ofevents.clock import SystemClock
+from ofevents.clock import ManualClock, SystemClock
 from ofevents.errors import Unavailable
 from ofevents.ports import Delivery, Reply
 from ofevents.trigger.suspects import DEATHS, TRUSTED, Suspects
@@ -78,7 +78,7 @@ async def test_trusted_messages_pass_together_and_a_suspect_alone() -> None:
         await until(lambda: len(log) == 2, seconds=5, what="two in hand")
         await asyncio.sleep(0)
         group.create_task(handle("c", 1))
-        await asyncio.sleep(0.01)
+        await ManualClock().advance(0)  # every task runs to its next wait
         assert log == ["+a", "+b"]  # c waits behind the suspect
         go.set()
     at = log.index("+suspect")
