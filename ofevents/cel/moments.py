@@ -65,7 +65,7 @@ def parse_duration(text: str) -> Duration:
     """A text such as `1h30m`, `-1.5s`, `100ms`. Raises EvaluationError."""
     if text in ("0", "+0", "-0"):
         return Duration(0)
-    match = _DURATION.fullmatch(text[:200])
+    match = _DURATION.fullmatch(text) if len(text) <= 200 else None
     total = 0
     for whole, fraction, unit in _PART.findall(match[2]) if match else ():
         if not whole and not fraction:

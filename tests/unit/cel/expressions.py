@@ -168,7 +168,7 @@ _TEMPLATES: dict[str, tuple[str, ...]] = {
         "optional.of($any)", "optional.none()", "optional.ofNonZeroValue($any)", "$map.?a",
         "$map[?$string]", "$list[?$int]", "$opt.or($opt)", "optional.of($int).optMap(q, q + $int)",
         "$opt.optMap(q, q)", "$map.?n.optFlatMap(q, optional.of(q))", "$opt.a", "$map.?a.b",
-        "$list[?0].optFlatMap(q, q)", "optional.of($map).a", "optional.of($list)[0]", "$opt.?b",
+        "$list[?0].optFlatMap(q, q)", "optional.of($map).a", "optional.of([$any, 1])[0]", "$opt.?b",
     ),
     "dyn": (
         "$map.a", "$map.missing", "$list[$int]", "$list[0]", "$map[$any]", "dyn($any)",
@@ -258,6 +258,6 @@ _LEAVES: dict[str, tuple[str, ...]] = {
     "time": tuple(f"timestamp('{each}')" for each in _TIMES),
     "span": tuple(f"duration('{each}')" for each in _SPANS),
     "opt": ("optional.none()", "optional.of(1)", "optional.of('a')"),
-    "dyn": ("null", "1", "'a'", "int", "dyn(2u)"),
+    "dyn": ("null", "null", "1", "'a'", "int", "dyn(2u)"),
     "type": _TEMPLATES["type"],
 }
