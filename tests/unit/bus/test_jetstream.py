@@ -85,6 +85,23 @@ async def test_a_frozen_server_fails_a_publish_at_its_deadline(server: NatsServe
         assert got == ["1", "2"]
 
 
+async def test_a_lost_connection_fails_what_is_in_flight_at_once(server: NatsServer) -> None:
+    async with make(server.url, publish_deadline=60) as bus:
+        await bus.publish(TOPIC, message("1"))
+        await server.freeze()
+        waiting = [
+            asyncio.create_task(bus.publish(TOPIC, message("2"))),
+            asyncio.create_task(bus.store.put("k", b"v")),
+            asyncio.create_task(anext(aiter(bus.browse([TOPIC])))),
+        ]
+        done, _ = await asyncio.wait(waiting, timeout=0.3)
+        assert not done, "they are in flight"
+        await server.kill()
+        done, pending = await asyncio.wait(waiting, timeout=5)
+        assert not pending, "and fail with the connection, not at their deadline"
+        assert all(isinstance(one.exception(), Disconnected) for one in done)
+
+
 async def test_it_waits_for_a_server_that_comes_later(tmp_path: Path) -> None:
     late = NatsServer(tmp_path)
     bus = make(late.url)
