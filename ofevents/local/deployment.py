@@ -8,21 +8,26 @@ durable consumers and none is lost.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from ofevents import trigger
 from ofevents.api.resolved import ResolvedBus, ResolvedSource, ResolvedTrigger
+from ofevents.bus import topics
 from ofevents.clock import Clock
 from ofevents.errors import ConfigError, OfeventsError, TemporaryError
 from ofevents.health import Health
 from ofevents.local import folder, watch
 from ofevents.local.buses import Buses
+from ofevents.local.leavers import retire, strangers
 from ofevents.local.screen import Screen
 from ofevents.local.way import Ways
 from ofevents.local.workers import Key, Spec, Workers, key
 from ofevents.resolve import BusPlan, Resolution
+
+T = TypeVar("T")
 
 DRAIN: Final = 10.0
 """Seconds that a changed worker gets to settle what it has in hand."""
@@ -67,6 +72,23 @@ class Deployment:
             if self.bus is None or plan.bus.name == "default":
                 self.bus = resolved
         await self._ensure(resolution.buses)
+        await self._tell_strangers(resolution)
+
+    async def _tell_strangers(self, resolution: Resolution) -> None:
+        """A Trigger that was deleted while nothing ran still has the bus keep its events."""
+        known = {one.group for one in resolution.workers if isinstance(one, ResolvedTrigger)}
+        for one in resolution.blocked:
+            owner = f"source/{one.name}" if one.entry else one.name
+            known.add(topics.trigger_group(one.namespace, owner))
+        for name, resolved in self.embedded.items():
+            bus = await self._buses.connect(resolved)
+            report = await self._until_done(name, bus.inspect)
+            groups = [one.group for one in report.consumers if one.group.startswith("trigger.")]
+            for left in strangers(groups, known):
+                self._screen.warn(
+                    f"EventBus {name} keeps events for Trigger {left}, which is not in these "
+                    "files; run it with its file and --watch, then delete the file, to let go"
+                )
 
     async def start(self, resolution: Resolution) -> None:
         """Start its workers; what they need has been prepared."""
@@ -82,13 +104,18 @@ class Deployment:
     async def _ensure(self, plans: Sequence[BusPlan]) -> None:
         for plan in plans:
             bus = await self._buses.connect(await self._buses.address(plan.bus))
-            while True:
-                try:
-                    await bus.ensure(plan.needs.topics, plan.needs.consumers)
-                    break
-                except TemporaryError as error:
-                    self._screen.warn(f"EventBus {plan.bus.name}: {error}; trying again")
-                    await self._clock.sleep(max(1.0, error.delay))
+            await self._until_done(
+                plan.bus.name, partial(bus.ensure, plan.needs.topics, plan.needs.consumers)
+            )
+
+    async def _until_done(self, bus: str, call: Callable[[], Awaitable[T]]) -> T:
+        """Again while the bus cannot; without it nothing could run anyway."""
+        while True:
+            try:
+                return await call()
+            except TemporaryError as error:
+                self._screen.warn(f"EventBus {bus}: {error}; trying again")
+                await self._clock.sleep(max(1.0, error.delay))
 
     def _show_blocked(self, resolution: Resolution) -> None:
         self._workers.forget(self._blocked)
@@ -141,6 +168,7 @@ class Deployment:
         if not (gone or changed or added):
             return
         await self._workers.stop([*gone, *changed], within=DRAIN)
+        await self._retire((current[name], placed[name]) for name in changed)
         await self._ensure(resolution.buses)
         self._begin(placed[name] for name in [*changed, *added])
         await self._remove([current[name] for name in gone])
@@ -157,11 +185,26 @@ class Deployment:
             except TimeoutError:
                 raise ConfigError(f"EventBus {plan.bus.name} does not answer") from None
 
+    async def _retire(self, pairs: Iterable[tuple[Spec, Spec]]) -> None:
+        for old, new in pairs:
+            if not isinstance(old, ResolvedTrigger) or not isinstance(new, ResolvedTrigger):
+                continue
+            if old.bus != new.bus:
+                continue  # nothing of it is on the new one, and the old one may be gone
+            bus = await self._buses.connect(old.bus)
+            call = partial(retire, old, new, bus, self._clock)
+            for name in await self._until_done(old.bus.name, call):
+                self._screen.say(
+                    f"subscriber {name} of Trigger {new.namespace}/{new.name} is gone; what "
+                    f"it was owed is in the dead letters ({new.dead_topic})"
+                )
+
     async def _remove(self, specs: Iterable[Spec]) -> None:
         """What a deleted Trigger leaves behind goes with it, by its deletionPolicy."""
         for spec in specs:
             if isinstance(spec, ResolvedTrigger):
-                await trigger.remove(spec, await self._buses.connect(spec.bus))
+                bus = await self._buses.connect(spec.bus)
+                await self._until_done(spec.bus.name, partial(trigger.remove, spec, bus))
 
     # -- what is shown ------------------------------------------------------
 
@@ -185,7 +228,7 @@ class Deployment:
                 continue
             _, seen = buses.setdefault(spec.bus.model_dump_json(), (spec.bus, set()))
             if isinstance(spec, ResolvedSource):
-                seen.add(spec.topic)
+                seen |= {spec.topic, spec.dead_topic}
             else:
                 seen.update(one.topic for one in spec.inputs)
         return list(buses.values())

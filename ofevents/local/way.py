@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from ofevents.clock import Clock
 from ofevents.errors import BadEvent, TemporaryError
+from ofevents.event import Event
 from ofevents.local.names import typed
 from ofevents.local.screen import Screen, Way, WayStep
+from ofevents.local.tally import Tally
 from ofevents.ports import Bus, Delivery
 from ofevents.trigger.trace import Outcome
 
@@ -75,10 +77,15 @@ class Ways:
 
     async def show(self, interval: float = 0.1) -> None:
         """Show them as they come, until cancelled."""
+        tally, turns = Tally(), 0
         try:
             while True:
                 await self._clock.sleep(interval)
                 self.flush()
+                turns += 1
+                if turns % 5 == 0:
+                    for sentence in tally.news():
+                        self._screen.say(sentence)
         finally:
             self.flush(all=True)
 
@@ -96,10 +103,19 @@ class Ways:
                         body = received.body
                     except BadEvent:
                         continue  # the Trigger says what is wrong with it
-                    event = body.event if isinstance(body, Delivery) else body
-                    self.stored(event.id, received.topic, read=received.topic in read())
+                    if isinstance(body, Event):
+                        self.stored(body.id, received.topic, read=received.topic in read())
+                    else:
+                        self._dead(body, received.headers)
             except TemporaryError:
                 await asyncio.sleep(1.0)  # showing is a courtesy: the workers say what is wrong
+
+    def _dead(self, letter: Delivery, headers: Mapping[str, str]) -> None:
+        """An EventSource's dead letter: it never came to the bus's topics."""
+        why = f"{headers.get('ofe-dead-reason', '')}: {headers.get('ofe-dead-detail', '')}"
+        steps = (WayStep("received"), WayStep("dead-lettered", why))
+        source = letter.subscriber.removeprefix("default/")
+        self._screen.way(Way(letter.event.id, source, steps))
 
 
 def _steps(one: _Outcome) -> tuple[WayStep, ...]:

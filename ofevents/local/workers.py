@@ -36,6 +36,8 @@ def key(spec: Spec) -> Key:
     resource = f"{spec.namespace}/{spec.name}"
     if isinstance(spec, ResolvedSource):
         return "EventSource", f"{resource}/{spec.entry}"
+    if spec.implicit:  # not the Trigger of the EventSource's name, if there is one
+        return "Trigger", f"{spec.namespace}/source/{spec.name}"
     return "Trigger", resource
 
 

@@ -184,3 +184,23 @@ async def test_log_level_is_that_of_each_resource(folder: Folder) -> None:
     lines = [json.loads(line) for line in run.errors.splitlines()]
     assert any(line["level"] == "debug" and line.get("id") == order for line in lines)
     assert {line["level"] for line in lines if "entry" in line} <= {"error"}
+
+
+async def test_what_ends_at_the_source_is_told(folder: Folder) -> None:
+    sources = folder.path / "sources.yaml"
+    text = sources.read_text().replace(
+        "path: /orders", "path: /orders, filter: event.data.amount > 5"
+    )
+    sources.write_text(text)
+    async with running("-f", str(folder.path)) as run:
+        await run.ready("shop/orders", "checkout")
+        await folder.order(1)
+        await run.until(
+            lambda: "EventSource shop: 1 event received that its filter" in run.texts(), "the count"
+        )
+        order = await folder.order("many")  # type: ignore[arg-type]
+        await run.until(lambda: bool(run.of("way")), "the dead letter")
+        way = run.of("way")[0]
+        assert (way["id"], way["topic"]) == (order, "shop/orders")
+        assert [step["step"] for step in way["steps"]] == ["received", "dead-lettered"]
+        assert "EvaluationError" in way["steps"][1]["detail"]

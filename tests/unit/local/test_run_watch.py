@@ -83,3 +83,32 @@ async def test_a_source_that_moves_and_a_new_one(tmp_path: Path) -> None:
         await folder.order(1, port=added)
         (folder.path / "more.yaml").unlink()
         await run.until(lambda: "gone EventSource default/outlet/orders" in run.texts(), "it goes")
+
+
+async def test_a_removed_subscriber_leaves_dead_letters(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    at = str(folder.path)
+    async with running("-f", at, "--watch") as run:  # without the function
+        await run.ready("shop/orders", "checkout")
+        orders = [await folder.order(1000 + number) for number in range(4)]
+        await run.until(
+            lambda: any("matched inboxed" in run.ends(order) for order in orders), "the inbox"
+        )
+        trigger = folder.path / "trigger.yaml"
+        trigger.write_text(trigger.read_text().replace("name: charge", "name: bill"))
+        await run.until(lambda: "subscriber charge of Trigger" in run.texts(), "it is gone")
+        _, out, _ = await once("topics", "-f", at, "-o", "json")
+        topics = {row["name"]: row["messages"] for row in json.loads(out)["topics"]}
+        assert topics["dead.default.checkout"] > 0
+        assert "inbox.default.checkout.charge" not in topics
+        groups = [one["group"] for one in json.loads(out)["consumers"]]
+        assert "inbox.default.checkout.charge" not in groups
+
+
+async def test_a_trigger_that_went_while_nothing_ran_is_told(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    async with running("-f", str(folder.path)) as run:
+        await run.ready("checkout")
+    (folder.path / "trigger.yaml").unlink()
+    async with running("-f", str(folder.path)) as run:
+        await run.until(lambda: "keeps events for Trigger default/checkout" in run.texts(), "it")

@@ -89,9 +89,7 @@ async def test_an_unknown_topic_is_not_waited_for_for_ever() -> None:
     ways.trace("e-1", "shop/t", "", "filtered", "input")
     await clock.advance(1)
     ways.flush()
-    assert _shown(out) == [
-        ("e-1", "", ["received", "published", "filtered by shop/t's input"])
-    ]
+    assert _shown(out) == [("e-1", "", ["received", "published", "filtered by shop/t's input"])]
 
 
 async def test_an_event_that_nobody_reads_says_so() -> None:
