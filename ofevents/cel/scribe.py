@@ -78,6 +78,7 @@ def is_bool(node: Node) -> bool:
         case Loop():
             return node.kind in ("all", "exists", "existsOne")
         case Call():
-            results = [each.result.name for each in FUNCTIONS[node.name].overloads]
-            return set(results) == {"bool"}
+            function = FUNCTIONS.get(node.name)
+            overloads = function.overloads if function else ()
+            return {each.result.name for each in overloads} == {"bool"}
     return False
