@@ -150,8 +150,14 @@ async def test_partitions_move_while_emit_is_open(rig: KafkaRig) -> None:
             )
 
 
-async def test_a_wrong_password_is_a_config_error(rig: KafkaRig) -> None:
-    login = {"brokers": rig.server.sasl_brokers, "authRequired": True, "saslUsername": USER}
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+async def test_a_login(rig: KafkaRig, mechanism: str) -> None:
+    login = {
+        "brokers": rig.server.sasl_brokers,
+        "authRequired": True,
+        "saslMechanism": mechanism,
+        "saslUsername": USER,
+    }
     wrong = source(rig, **login, saslPassword="not it")
     with pytest.raises(ConfigError, match="refuse the login") as caught:
         await wrong.run(Emitted(rig), store=rig.store, started=lambda address: None)
@@ -159,6 +165,19 @@ async def test_a_wrong_password_is_a_config_error(rig: KafkaRig) -> None:
     emit = Emitted(rig)
     async with reading(rig, emit, **login, saslPassword=PASSWORD):
         await emit.settles(await rig.feed(3))
+
+
+async def test_tls_on_both_sides(rig: KafkaRig) -> None:
+    known = rig.server.certificates
+    emit = Emitted(rig)
+    brokers = rig.server.tls_brokers
+    tls = {"ca": known.ca, "cert": known.cert, "key": known.key}
+    async with reading(rig, emit, brokers=brokers, tls=tls):
+        await emit.settles(await rig.feed(3))
+    for refused, why in (({"ca": known.ca}, "certificate|SSL"), ({}, "certificate verify failed")):
+        with pytest.raises(Disconnected, match=why):
+            stranger = source(rig, brokers=brokers, tls=refused)
+            await stranger.run(emit, store=rig.store, started=lambda address: None)
 
 
 async def test_a_missing_topic_is_named_and_waited_for(rig: KafkaRig) -> None:

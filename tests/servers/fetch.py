@@ -54,15 +54,23 @@ def install_commands() -> None:
     if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     print(f"installing {', '.join(missing)} ...", flush=True)
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]
-    for command in (["apt-get", "update", "-q"], install):
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=1200
-        )
-        if done.returncode:
-            print(f"{' '.join(command)} failed: {done.stderr[-600:]}", flush=True)
-            return
+    if _apt("update", "-q"):
+        for package in missing:  # one by one: one that cannot be had does not cost the others
+            _apt("install", "-y", "-q", "--no-install-recommends", package)
+
+
+def _apt(*arguments: str) -> bool:
+    """Run apt-get; what went wrong is printed."""
+    done = subprocess.run(
+        ["apt-get", *arguments],
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        capture_output=True,
+        text=True,
+        timeout=1200,
+    )
+    if done.returncode:
+        print(f"apt-get {' '.join(arguments)} failed: {done.stderr[-600:]}", flush=True)
+    return done.returncode == 0
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,9 +19,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import trustme
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from tests.servers import ServerFailed, ServerMissing, cache_dir, free_port, listening, until
 
@@ -50,9 +57,21 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
-sasl.enabled.mechanisms=PLAIN
+listeners=PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl},\
+SSL://127.0.0.1:{tls},CONTROLLER://127.0.0.1:{controller}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,\
+SSL:SSL,CONTROLLER:PLAINTEXT
+ssl.client.auth=required
+ssl.keystore.type=PEM
+ssl.keystore.certificate.chain={chain}
+ssl.keystore.key={key}
+ssl.truststore.type=PEM
+ssl.truststore.certificates={ca}
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config=\
+org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=\
+org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.sasl_plaintext.plain.sasl.jaas.config=\
 org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}="{password}";
 log.dirs={data}
@@ -101,6 +120,32 @@ def jars() -> Path:
     return target
 
 
+class Certificates:
+    """A made-up authority: its `ca`, and a client's `cert` and `key`, as PEM texts."""
+
+    def __init__(self) -> None:
+        authority = trustme.CA()
+        self._server = authority.issue_cert("127.0.0.1")
+        client = authority.issue_cert("reader@example.org")
+        self.ca = authority.cert_pem.bytes().decode()
+        self.cert = client.cert_chain_pems[0].bytes().decode()
+        self.key = client.private_key_pem.bytes().decode()
+
+    def properties(self) -> dict[str, str]:
+        """The broker's side, each on one line as Java's properties have it."""
+        key = load_pem_private_key(self._server.private_key_pem.bytes(), None)
+        texts = {
+            "ca": self.ca,
+            "chain": self._server.cert_chain_pems[0].bytes().decode(),
+            "key": key.private_bytes(
+                Encoding.PEM,
+                PrivateFormat.PKCS8,
+                NoEncryption(),  # the only one Kafka reads
+            ).decode(),
+        }
+        return {name: text.replace("\n", "\\n") for name, text in texts.items()}
+
+
 class KafkaServer:
     """`async with KafkaServer() as kafka`: up when it is entered, gone when it is left.
 
@@ -109,21 +154,28 @@ class KafkaServer:
     Attributes:
         brokers: `host:port` of the plain listener; the same after `restart`.
         sasl_brokers: of the listener that wants `USER` and `PASSWORD`.
+        tls_brokers: of the listener that wants a certificate of `certificates`.
     """
 
     def __init__(self) -> None:
-        self._ports = {"plain": free_port(), "sasl": free_port(), "controller": free_port()}
+        self._ports = {name: free_port() for name in ("plain", "sasl", "tls", "controller")}
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = Path()
         self.brokers = f"127.0.0.1:{self._ports['plain']}"
         self.sasl_brokers = f"127.0.0.1:{self._ports['sasl']}"
+        self.tls_brokers = f"127.0.0.1:{self._ports['tls']}"
+        self.certificates = Certificates()
 
     async def __aenter__(self) -> Self:
         self._jars = await asyncio.to_thread(jars)
         self._folder = Path(tempfile.mkdtemp(prefix="ofevents-kafka-"))
         (self._folder / "server.properties").write_text(
             _PROPERTIES.format(
-                **self._ports, data=self._folder / "data", user=USER, password=PASSWORD
+                **self._ports,
+                **self.certificates.properties(),
+                data=self._folder / "data",
+                user=USER,
+                password=PASSWORD,
             )
         )
         try:
@@ -157,6 +209,8 @@ class KafkaServer:
 
     def _format(self) -> None:
         command = self._java("kafka.tools.StorageTool", "format", "--standalone")
+        for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
+            command += ["--add-scram", f"{mechanism}=[name={USER},password={PASSWORD}]"]
         command += ["-t", uuid.uuid4().hex[:22], "-c", f"{self._folder}/server.properties"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         if done.returncode:
