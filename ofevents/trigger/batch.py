@@ -83,8 +83,7 @@ class Batches:
     async def _deliver(self, entries: list[Entry]) -> None:
         """Settle them all: together, or one by one when the batch is refused."""
         if len(entries) > 1:
-            with self._entries.in_hand(len(entries)):
-                verdict = await self._together(entries)
+            verdict = await self._together(entries)
             if verdict is not None:
                 for entry in entries:
                     entry.received.settle(verdict)

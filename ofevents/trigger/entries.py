@@ -126,11 +126,10 @@ class Entries:
 
     async def settle(self, received: Received, work: Coroutine[Any, Any, Verdict]) -> None:
         """Settle the message as the work says, or to come again where it fails."""
-        with self.in_hand(1):
-            try:
-                received.settle(await work)
-            except Exception as error:
-                received.settle(self.verdict(error))
+        try:
+            received.settle(await work)
+        except Exception as error:
+            received.settle(self.verdict(error))
 
     def verdict(self, error: Exception) -> Verdict:
         """When to hand out again what could not be settled."""
@@ -142,11 +141,11 @@ class Entries:
         return retry(RETRY_AFTER)
 
     @contextmanager
-    def in_hand(self, count: int) -> Iterator[None]:
-        """Count that many messages as in hand; its end is a step of progress."""
-        self._worker.in_flight += count
+    def in_hand(self) -> Iterator[None]:
+        """Count a message as in hand; the end is a step of progress."""
+        self._worker.in_flight += 1
         try:
             yield
         finally:
-            self._worker.in_flight -= count
+            self._worker.in_flight -= 1
             self._worker.step()

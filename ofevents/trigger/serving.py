@@ -73,9 +73,10 @@ class InboxServer:
                 group.create_task(self._serve(received))
 
     async def _serve(self, received: Received) -> None:
-        entry = await self._entries.read(received)
-        if entry is not None:
-            await self._finish(entry)
+        with self._entries.in_hand():
+            entry = await self._entries.read(received)
+            if entry is not None:
+                await self._finish(entry)
 
     async def _alone(self, entry: Entry) -> None:
         await self._entries.finish(entry)
