@@ -50,7 +50,7 @@ Where = Annotated[
 ]
 BusUrl = Annotated[
     str | None,
-    typer.Option("--bus", help="Address of the bus, such as nats://127.0.0.1:4222."),
+    typer.Option("--bus", help="Address (nats://127.0.0.1:4222) or name of the EventBus."),
 ]
 Data = Annotated[
     Path | None,

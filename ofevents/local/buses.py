@@ -8,13 +8,14 @@ itself does (ensure, browse, remove); every worker opens its own.
 from __future__ import annotations
 
 import os
+import re
 import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
 from ofevents.api.resolved import ResolvedBus
-from ofevents.bus import open_bus, topics
+from ofevents.bus import open_bus
 from ofevents.bus.embedded import EmbeddedServer
 from ofevents.clock import Clock
 from ofevents.health import Health, WorkerHealth
@@ -23,6 +24,10 @@ from ofevents.ports import Bus
 
 KIND: Final = "EventBus"
 INTERVAL: Final = 0.5
+STREAM: Final = "ofevents"
+_PLAIN: Final = ("default", "default/default")
+"""The bus of a folder without an EventBus, and the one that says the same: it keeps its
+streams when the user writes the document."""
 
 
 class Buses:
@@ -74,8 +79,8 @@ class Buses:
             name: value for name, value in bus.options.items() if name not in ("embedded", "sync")
         }
         options["url"] = self.server.url
-        if bus.name != "default":
-            options.setdefault("stream", "ofevents-" + topics.escape(bus.name).replace("=", "_"))
+        if bus.name not in _PLAIN and options.get("stream") in (None, STREAM):
+            options["stream"] = f"{STREAM}-{re.sub('[^A-Za-z0-9_-]', '_', bus.name)}"
         return bus.model_copy(update={"options": options})
 
     async def connect(self, resolved: ResolvedBus) -> Bus:

@@ -46,56 +46,58 @@ async def connect(resolved: ResolvedBus) -> AsyncIterator[Bus]:
 
 
 def find(
-    address: str | None, files: Sequence[Path], data: Path | None, namespace: str
+    given: str | None, files: Sequence[Path], data: Path | None, namespace: str
 ) -> ResolvedBus:
-    """The bus to talk to.
+    """The bus to talk to; `given` is an address or an EventBus's name.
 
     Raises:
         ConfigError: there is none, or several and it is not said which.
     """
-    if address is not None:
-        if "://" not in address:
-            raise ConfigError(f"--bus {address!r} is no address such as nats://127.0.0.1:4222")
-        return ResolvedBus(driver="jetstream", options={"url": address})
+    if given is not None and "://" in given:
+        return ResolvedBus(driver="jetstream", options={"url": given})
     where = list(files) or [Path.cwd()]
     directory = data or datadir.beside(where[0])
-    if datadir.held(directory) and (state := datadir.read(directory)) is not None:
-        return _choose(
-            {name: ResolvedBus.model_validate(bus) for name, bus in state.buses.items()},
-            namespace,
-            f"the `ofevents run` that holds {directory}",
-        )
-    return _declared(where, directory, namespace)
-
-
-def _declared(where: Sequence[Path], directory: Path, namespace: str) -> ResolvedBus:
-    shown = ", ".join(map(str, where))
     buses = folder.buses(where)
-    if not buses:
-        raise ConfigError(
-            f"no bus is found: no `ofevents run` holds {directory}, and there is no EventBus "
-            f"in {shown}; start `ofevents run -f DIR`, name its folder with -f DIR, or give "
-            "the bus with --bus nats://HOST:4222"
-        )
-    bus = _choose(buses, namespace, shown)
+    if datadir.held(directory) and (state := datadir.read(directory)) is not None:
+        # Those that run are embedded no more: they have an address.
+        running = {name: ResolvedBus.model_validate(bus) for name, bus in state.buses.items()}
+        buses = {**buses, **running}
+    bus = _choose(buses, given, namespace, where, directory)
     if bus.options.get("embedded"):
         raise ConfigError(
-            f"the bus of {shown} is embedded and not running: start `ofevents run -f {where[0]}` "
-            "first"
+            f"EventBus {bus.name} of {_shown(where)} is embedded and not running: start "
+            f"`ofevents run -f {where[0]}` first"
         )
     return bus
 
 
-def _choose(buses: dict[str, ResolvedBus], namespace: str, where: str) -> ResolvedBus:
-    """The only one, otherwise the one named `default` that the namespace sees."""
-    different = {bus.model_dump_json(): bus for bus in buses.values()}
-    if len(different) == 1:
-        return next(iter(different.values()))
-    for name in (f"{namespace}/default", "/default"):
+def _choose(
+    buses: dict[str, ResolvedBus],
+    given: str | None,
+    namespace: str,
+    where: Sequence[Path],
+    directory: Path,
+) -> ResolvedBus:
+    """The one of that name; unnamed the only one, otherwise `default`."""
+    if given is None and len(buses) == 1:
+        return next(iter(buses.values()))
+    for name in (f"{namespace}/{given or 'default'}", given or "default"):
         if name in buses:
             return buses[name]
-    raise ConfigError(
-        f"{where} has several buses ({', '.join(sorted(buses))}): choose one with --bus URL"
-        if buses
-        else f"{where} has no bus: nothing in its files uses one"
-    )
+    known = ", ".join(sorted(buses))
+    if not buses:
+        raise ConfigError(
+            f"no bus is found: no `ofevents run` holds {directory}, and nothing in "
+            f"{_shown(where)} uses an EventBus; start `ofevents run -f DIR`, name its folder with "
+            "-f DIR, or give the bus with --bus nats://HOST:4222"
+        )
+    if given is not None:
+        raise ConfigError(
+            f"--bus {given!r} is no address such as nats://HOST:4222 and none of the "
+            f"buses of {_shown(where)}: {known}"
+        )
+    raise ConfigError(f"{_shown(where)} has several buses, choose one with --bus: {known}")
+
+
+def _shown(where: Sequence[Path]) -> str:
+    return ", ".join(map(str, where))

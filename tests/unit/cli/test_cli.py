@@ -97,7 +97,7 @@ def test_help_loads_no_library_but_its_own() -> None:
 def test_a_mistake_is_a_sentence_and_exit_code_1(folder: Path) -> None:
     done = program("tail", "-f", str(folder), "shop/orders")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: the bus of ")
+    assert done.stderr.startswith("error: EventBus default of ")
     assert "Traceback" not in done.stderr
 
 
@@ -209,11 +209,11 @@ def test_send_checks_every_event_before_the_first_is_sent(tmp_path: Path) -> Non
         (["-d", "1", "-a", "no"], "expected name=value"),
         (["-d", "1", "-a", "Bad-Name=1"], "Bad-Name"),
         (["--data-file", "/no/such/file"], "/no/such/file"),
-        (["-d", "1", "--bus", "localhost"], "no address such as nats://"),
+        (["-d", "1", "--bus", "localhost"], "is no address such as nats://"),
     ],
 )
-def test_send_says_what_is_wrong(arguments: list[str], said: str) -> None:
-    assert said in fails("send", "--to", "shop/orders", *arguments)
+def test_send_says_what_is_wrong(folder: Path, arguments: list[str], said: str) -> None:
+    assert said in fails("send", "--to", "shop/orders", "-f", folder, *arguments)
 
 
 def test_send_takes_a_file_or_data_not_both() -> None:
@@ -236,6 +236,20 @@ def test_a_filter_with_a_mistake_has_a_caret() -> None:
 
 def test_since_is_a_duration(folder: Path) -> None:
     assert "500ms" in fails("tail", "t", "--since", "yesterday", "--bus", "nats://h:1")
+
+
+def test_of_several_buses_one_has_to_be_named(folder: Path) -> None:
+    buses = "".join(
+        "---\napiVersion: events.openfunction.io/v1alpha1\nkind: EventBus\n"
+        f"metadata: {{name: {name}}}\nspec: {{jetstream: {{url: 'nats://127.0.0.1:1'}}}}\n"
+        for name in ("one", "two")
+    )
+    (folder / "bus.yaml").write_text(buses)
+    (folder / "shop.yaml").write_text(SOURCE.replace("default", "one"))
+    (folder / "trigger.yaml").write_text(TRIGGER.replace("default", "two"))
+    text = fails("topics", "-f", folder)
+    assert "choose one with --bus: default/one, default/two" in text
+    assert "does not answer" in fails("topics", "-f", folder, "--bus", "two")
 
 
 def test_without_a_bus_it_says_how_to_name_one(tmp_path: Path) -> None:

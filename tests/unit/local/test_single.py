@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -112,3 +113,50 @@ async def test_send_tail_and_topics_on_a_bus_by_address(tmp_path: Path) -> None:
             ["copies", "topic", "2"],
             ["metrics", "topic", "3"],
         ]
+
+
+async def test_tail_shows_what_comes_until_ctrl_c(tmp_path: Path) -> None:
+    async with EmbeddedServer(tmp_path, clock=SystemClock()) as server:
+        bus = ["--bus", server.url]
+        process = await asyncio.create_subprocess_exec(
+            *OFEVENTS,
+            "tail",
+            "metrics",
+            *bus,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            line = asyncio.ensure_future(process.stdout.readline())
+            async with asyncio.timeout(20):
+                while not line.done():  # it is live at some moment: send until it shows one
+                    await once("send", "--to", "metrics", "-d", "seen", *bus)
+            assert b"metrics ofevents.sent" in line.result()
+            process.send_signal(signal.SIGINT)
+            async with asyncio.timeout(5):
+                assert await process.wait() == 130
+            assert await process.stderr.read() == b""
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def test_a_taken_probe_port_is_a_sentence(tmp_path: Path) -> None:
+    Folder(tmp_path)
+    specs = tmp_path / "specs"
+    async with EmbeddedServer(tmp_path / "nats", clock=SystemClock()) as server:
+        bus = ["--bus", server.url]
+        code, out, _ = await once("resolve", "-f", str(tmp_path), *bus, "--write", str(specs))
+        assert code == 0, out
+        with socket.socket() as holder:
+            holder.bind(("127.0.0.1", 0))
+            holder.listen()
+            port = str(holder.getsockname()[1])
+            spec = str(specs / "trigger.default.checkout.yaml")
+            code, _, err = await once("trigger", "-f", spec, "--port", port)
+    assert code == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in err
+    assert "Traceback" not in err
