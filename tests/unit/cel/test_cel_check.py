@@ -171,6 +171,9 @@ def test_a_comparison_with_one_possible_result_is_warned_of(text: str, said: str
         ("cel.bind(a, 1, a + 1)", "int"),
         ("[[], [1]]", "list(list(int))"),
         ("event.?subject", "optional_type(string)"),
+        ("[optional.of(1), optional.of(dyn(1))]", "list(optional_type(dyn))"),
+        ("true ? optional.of(1) : optional.of(dyn(1))", "optional_type(dyn)"),
+        ("[optional.of(1), null]", "list(optional_type(int))"),
     ],
 )
 def test_the_type_is_deduced(text: str, wanted: str) -> None:
