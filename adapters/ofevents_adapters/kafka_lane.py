@@ -22,6 +22,8 @@ from ofevents.ports import Emit
 from ofevents.telemetry import Log
 from ofevents_adapters.kafka_record import event_of
 
+_BATCH_BYTES: Final = 4 * 1024 * 1024
+"""An emit takes no further record beyond: decoded, records are several times as large."""
 _FIRST: Final = 0.05
 _LONGEST: Final = 5.0
 """Seconds between two tries, at least. The engine has waited by itself already."""
@@ -106,12 +108,20 @@ class Lane:
                 self._filled.clear()
                 await self._filled.wait()
                 continue
-            number = min(self.batch, len(self._queue))
-            self._open = [self._queue.popleft() for _ in range(number)]
+            self._open = self._next()
             await self._settle([event_of(record, self.source) for record in self._open])
             self.settled = (self._open[-1].offset() or 0) + 1
             self.room.give_back(self._open)
             self._open = []
+
+    def _next(self) -> list[Message]:
+        records: list[Message] = []
+        size = 0
+        while self._queue and len(records) < self.batch and size < _BATCH_BYTES:
+            record = self._queue.popleft()
+            size += len(record)
+            records.append(record)
+        return records
 
     async def _settle(self, events: list[Event]) -> None:
         delay = _FIRST

@@ -150,6 +150,19 @@ async def test_a_cancelled_lane_settles_nothing_and_gives_its_room_back() -> Non
     assert (made.settled, room.free) == (None, 10)
 
 
+async def test_large_records_are_emitted_few_at_a_time() -> None:
+    sink = Sink()
+    made = lane(sink, batch=10)
+    for offset in range(5):
+        value = b"%d%s" % (offset, b" " * 3_000_000)
+        made.put(Message(topic="t", partition=0, offset=offset, value=value))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(made.run())
+        await until(lambda: made.settled == 5, made)
+        made.close()
+    assert sink.calls == [[0, 1], [2, 3], [4]]
+
+
 async def test_room_is_counted_in_records_and_in_bytes() -> None:
     room = Room(3, 10)
     large = Message(topic="t", partition=0, offset=0, value=b"x" * 11)
