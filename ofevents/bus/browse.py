@@ -35,8 +35,8 @@ class _Reader:
 
     def __init__(self, streams: Streams, topic: str) -> None:
         self.topic = topic
-        self.stream = streams.stream_of(topic)
-        self.subject = streams.subject(topic)
+        self.stream = streams.layout.stream_of(topic)
+        self.subject = streams.layout.subject(topic)
         self.ready: deque[direct.Stored] = deque()
         self.next = 0
         self.more = True

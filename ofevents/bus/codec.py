@@ -41,7 +41,18 @@ _EVENTS: Final = b',"events":['
 
 
 def encode(message: Message) -> tuple[dict[str, str], bytes]:
-    """The hop's headers and the body; the message's own headers are kept."""
+    """The hop's headers and the body; the message's own headers are kept.
+
+    Raises:
+        BadEvent: an attribute or a payload's type holds what is no text (a lone surrogate).
+    """
+    try:
+        return _encode(message)
+    except TypeError as error:
+        raise BadEvent(f"an attribute cannot be written as UTF-8: {error}") from error
+
+
+def _encode(message: Message) -> tuple[dict[str, str], bytes]:
     body = message.body
     if isinstance(body, Event):
         raw, data_at = body.encode()
@@ -50,8 +61,13 @@ def encode(message: Message) -> tuple[dict[str, str], bytes]:
         raw, table_at = _encode_delivery(body)
         headers = {CONTENT_TYPE: "application/json", TABLE_AT: str(table_at)}
     if message.headers:
-        headers = {**{k.lower(): v for k, v in message.headers.items()}, **headers}
+        headers = {**{k.lower(): _text(v) for k, v in message.headers.items()}, **headers}
     return headers, raw
+
+
+def _text(value: str) -> str:
+    """A header's value as UTF-8 can carry it: what came as bad bytes becomes "?"."""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def decode(headers: Mapping[str, str], body: bytes) -> Event | Delivery:

@@ -30,9 +30,10 @@ from nats.aio.subscription import Subscription
 
 from ofevents.bus.acks import Acks
 from ofevents.bus.intake import Intake, give_back
+from ofevents.bus.layout import NANO, durable
 from ofevents.bus.link import Link
 from ofevents.bus.received import JetStreamReceived
-from ofevents.bus.streams import NANO, Streams, durable
+from ofevents.bus.streams import Streams
 from ofevents.clock import Clock
 from ofevents.errors import Disconnected
 from ofevents.ports import Handler
@@ -59,7 +60,7 @@ async def consume(
     stop: asyncio.Event | None,
 ) -> None:
     """See `Bus.consume`."""
-    by_stream = streams.by_stream(topics)
+    by_stream = streams.layout.by_stream(topics)
     share = max(1, in_flight // len(by_stream))
     async with Intake(handler, in_flight, group, stop) as intake:
         feeds = [
@@ -122,7 +123,7 @@ class Feed:
         self._doubt = ""
         self._changed = asyncio.Event()
         self._arrived: list[JetStreamReceived] = []
-        self._prefix = len(streams.subject(""))
+        self._prefix = len(streams.layout.subject(""))
 
     async def run(self, live: Callable[[], None]) -> None:
         """Session after session until stopping.

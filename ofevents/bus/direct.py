@@ -61,7 +61,7 @@ async def following(
     if link.client is None:
         await link.ready(link.options.publish_deadline)
     pages = _Pages(asyncio.get_running_loop().create_future())
-    token, reply = link.expect(pages)
+    token, reply = link.answers.expect(pages)
     try:
         async with asyncio.timeout(link.options.publish_deadline):
             await link.send(
@@ -71,7 +71,7 @@ async def following(
     except TimeoutError:
         raise Disconnected(f"no answer to reading {subject} in time") from None
     finally:
-        link.forget(token)
+        link.answers.forget(token)
     return pages.found, more
 
 

@@ -16,9 +16,9 @@ from typing import Self
 
 from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import consume
-from ofevents.bus import topics as names
 from ofevents.bus.acks import Acks
 from ofevents.bus.browse import browse
+from ofevents.bus.layout import Layout
 from ofevents.bus.link import Link
 from ofevents.bus.options import read_options
 from ofevents.bus.publish import Publisher
@@ -48,10 +48,11 @@ class JetStreamBus:
         self._options = read_options(bus.options)
         self._clock = clock
         self._link = Link(self._options, clock, bus.name)
-        self._streams = Streams(self._link, self._options)
+        layout = Layout(self._options)
+        self._streams = Streams(self._link, layout)
         room = Room(self._streams, clock, bus.name)
-        self._publisher = Publisher(self._link, self._streams, room, clock)
-        self._store = BucketStore(self._link, self._streams, self._publisher)
+        self._publisher = Publisher(self._link, layout, room, clock)
+        self._store = BucketStore(self._link, layout, self._publisher)
         self._watch = Watch(self._link, self._streams, self._store, clock)
         self._acks = Acks(self._link)
         self._acking: asyncio.Task[None] | None = None
@@ -100,8 +101,7 @@ class JetStreamBus:
 
     async def ensure(self, topics: Sequence[str], consumers: Sequence[Consumer]) -> None:
         """See the port. Topics need no creating here: the streams hold any."""
-        for topic in topics:
-            names.split(topic)
+        self._streams.layout.by_stream(topics)
         await self._streams.ensure(consumers)
 
     async def consume(

@@ -11,16 +11,16 @@ connection fails everything in flight at once (promise 2), and what must go on
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from ofevents.bus.answers import Answers, One
 from ofevents.bus.options import JetStreamOptions
 from ofevents.clock import Clock
 from ofevents.errors import ConfigError, Disconnected, OfeventsError
@@ -30,24 +30,13 @@ LEAST_VERSION: Final = (2, 12)
 _BACKOFF: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
 
-class Waiter(Protocol):
-    """Somebody who waits for answers."""
-
-    def answer(self, msg: Msg) -> bool:
-        """Take one; True when no more are expected."""
-        ...
-
-    def lost(self, error: Disconnected) -> None:
-        """The connection is gone, or the waiter's time is up."""
-        ...
-
-
 class Link:
-    """See the module. `client` is None while not connected."""
+    """See the module. `client` is None while not connected; `answers` are awaited here."""
 
     def __init__(self, options: JetStreamOptions, clock: Clock, name: str) -> None:
         self.options = options
         self.client: Client | None = None
+        self.answers = Answers()
         self.reason = "not connected yet"
         self._servers = options.servers
         self._tls = options.tls.context() if options.tls else None
@@ -59,9 +48,6 @@ class Link:
         self._gone = asyncio.Event()
         self._failed: OfeventsError | None = None
         self._closing = False
-        self._waiters: dict[str, Waiter] = {}
-        self._tokens = itertools.count()
-        self._inbox = ""
         self._keeper: asyncio.Task[None] | None = None
 
     # -- life ---------------------------------------------------------------
@@ -188,8 +174,8 @@ class Link:
             ) from problem
         self.client = client
         self._check_version(client)
-        self._inbox = client.new_inbox()
-        await client.subscribe(self._inbox + ".*", cb=self._answer)
+        self.answers.inbox = client.new_inbox()
+        await client.subscribe(self.answers.inbox + ".*", cb=self.answers.take)
         assert self._setup is not None
         await self._setup()
         known = {*self._servers}
@@ -230,27 +216,9 @@ class Link:
         self.client = None
         if self._failed is None and not self._closing:
             self._up.clear()
-        waiters, self._waiters = self._waiters, {}
-        for waiter in set(waiters.values()):
-            waiter.lost(Disconnected(reason))
+        self.answers.lose(Disconnected(reason))
 
     # -- asking -------------------------------------------------------------
-
-    async def _answer(self, msg: Msg) -> None:
-        token = msg.subject[len(self._inbox) + 1 :]
-        waiter = self._waiters.get(token)
-        if waiter is not None and waiter.answer(msg):
-            self._waiters.pop(token, None)
-
-    def expect(self, waiter: Waiter) -> tuple[str, str]:
-        """A token and the reply subject on which answers to `waiter` arrive."""
-        token = str(next(self._tokens))
-        self._waiters[token] = waiter
-        return token, f"{self._inbox}.{token}"
-
-    def forget(self, token: str) -> None:
-        """Expect no more answers for it."""
-        self._waiters.pop(token, None)
 
     async def send(
         self, subject: str, body: bytes, *, reply: str = "", headers: dict[str, str] | None = None
@@ -287,8 +255,8 @@ class Link:
         deadline = timeout or self.options.publish_deadline
         if self.client is None:
             await self.ready(deadline)
-        one = _One(asyncio.get_running_loop().create_future())
-        token, reply = self.expect(one)
+        one = One(asyncio.get_running_loop().create_future())
+        token, reply = self.answers.expect(one)
         try:
             async with asyncio.timeout(deadline):
                 await self.send(subject, body, reply=reply, headers=headers)
@@ -296,25 +264,7 @@ class Link:
         except TimeoutError:
             raise Disconnected(f"no answer from {self._shown} to {subject} in time") from None
         finally:
-            self.forget(token)
-
-
-class _One:
-    """Waits for a single answer."""
-
-    __slots__ = ("future",)
-
-    def __init__(self, future: asyncio.Future[Msg]) -> None:
-        self.future = future
-
-    def answer(self, msg: Msg) -> bool:
-        if not self.future.done():
-            self.future.set_result(msg)
-        return True
-
-    def lost(self, error: Disconnected) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
+            self.answers.forget(token)
 
 
 def _why(error: BaseException, where: str) -> str:

@@ -19,9 +19,9 @@ from typing import Final
 from nats.aio.msg import Msg
 
 from ofevents.bus import codec
+from ofevents.bus.layout import Layout
 from ofevents.bus.link import Link
 from ofevents.bus.room import Room
-from ofevents.bus.streams import Streams
 from ofevents.clock import Clock
 from ofevents.errors import BusFull, ConfigError, Conflict, Disconnected, OfeventsError, TooLarge
 from ofevents.ports import Delivery, Message
@@ -49,9 +49,9 @@ class Outgoing:
 class Publisher:
     """Publishes on one Link."""
 
-    def __init__(self, link: Link, streams: Streams, room: Room, clock: Clock) -> None:
+    def __init__(self, link: Link, layout: Layout, room: Room, clock: Clock) -> None:
         self._link = link
-        self._streams = streams
+        self._layout = layout
         self._room = room
         self._clock = clock
         self._deadline = link.options.publish_deadline
@@ -69,7 +69,7 @@ class Publisher:
 
     async def publish(self, topic: str, messages: Sequence[Message]) -> None:
         """See `Bus.publish`."""
-        stream = self._streams.stream_of(topic)
+        stream = self._layout.stream_of(topic)
         outgoing = [self._encode(topic, message) for message in messages]
         for at in range(0, len(outgoing), CHUNK):
             await self._store(stream, outgoing[at : at + CHUNK])
@@ -85,14 +85,14 @@ class Publisher:
         id = codec.message_id(topic, message)
         headers["Nats-Msg-Id"] = id
         if not message.due:
-            return Outgoing(self._streams.subject(topic), headers, body)
+            return Outgoing(self._layout.subject(topic), headers, body)
         if not topic.startswith("inbox."):
             raise ConfigError(f"{topic} keeps nothing back until it is due: only an inbox does")
         if message.due <= self._clock.now():
-            return Outgoing(self._streams.subject(topic), headers, body)
+            return Outgoing(self._layout.subject(topic), headers, body)
         headers["Nats-Schedule"] = "@at " + datetime.fromtimestamp(message.due, UTC).isoformat()
-        headers["Nats-Schedule-Target"] = self._streams.subject(topic)
-        return Outgoing(self._streams.scheduled_subject(topic, id), headers, body)
+        headers["Nats-Schedule-Target"] = self._layout.subject(topic)
+        return Outgoing(self._layout.scheduled_subject(topic, id), headers, body)
 
     async def _store(self, stream: str, outgoing: list[Outgoing]) -> None:
         """Send, and again what was refused for want of room or of a ready server."""
@@ -167,7 +167,7 @@ class _Batch:
         self._tokens: dict[str, int] = {}
 
     def expect(self) -> str:
-        token, reply = self._link.expect(self)
+        token, reply = self._link.answers.expect(self)
         self._tokens[token] = len(self._tokens)
         return reply
 
@@ -191,7 +191,7 @@ class _Batch:
         """Expect nothing more; an answer that still comes is nobody's."""
         if self._left:
             for token in self._tokens:
-                self._link.forget(token)
+                self._link.answers.forget(token)
         self.future.cancel()
 
 

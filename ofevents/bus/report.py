@@ -10,23 +10,23 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ofevents.bus.streams import Streams, Which, filters
+from ofevents.bus.layout import STREAMS, filters
+from ofevents.bus.streams import Streams
 from ofevents.ports import BusReport, ConsumerReport, TopicReport
-
-_STREAMS: tuple[Which, ...] = ("events", "inboxes", "dead")
 
 
 async def inspect(streams: Streams) -> BusReport:
     """See `Bus.inspect`."""
     topics: list[TopicReport] = []
     consumers: dict[str, ConsumerReport] = {}
-    for which in _STREAMS:
-        stream = streams.stream(which)
+    layout = streams.layout
+    for which in STREAMS:
+        stream = layout.stream(which)
         state = await streams.subjects(stream)
         now: Counter[str] = Counter()
         later: Counter[str] = Counter()
         for subject, count in state["subjects"].items():
-            topic = streams.topic(subject)
+            topic = layout.topic(subject)
             if topic.startswith("due."):
                 later[topic.removeprefix("due.").rpartition(".")[0]] += count
             else:
@@ -37,7 +37,7 @@ async def inspect(streams: Streams) -> BusReport:
             group = info["config"].get("metadata", {}).get("ofevents-group")
             if group is None:
                 continue
-            read = tuple(map(streams.topic, filters(info)))
+            read = tuple(map(layout.topic, filters(info)))
             before = consumers.get(group, ConsumerReport(group, (), 0, 0))
             consumers[group] = ConsumerReport(
                 group,

@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from ofevents.bus.streams import Streams, filters
+from ofevents.bus.layout import filters
+from ofevents.bus.streams import Streams
 from ofevents.clock import Clock
 from ofevents.errors import BusFull
 from ofevents.telemetry import Log
@@ -40,13 +41,13 @@ class Room:
     async def check(self, stream: str, size: int) -> None:
         """Refuse an inbox's messages when all inboxes hold as much as the events may.
 
-        The server cannot refuse them (see `streams`), so each publisher looks every
+        The server cannot refuse them (see `layout`), so each publisher looks every
         few seconds and counts its own messages in between.
 
         Raises:
             BusFull: they are full.
         """
-        if stream != self._streams.stream("inboxes"):
+        if stream != self._streams.layout.stream("inboxes"):
             return
         self._inboxes += size
         limit = self._streams.events_limit
@@ -74,7 +75,7 @@ class Room:
         async with self._making:
             if self.made != seen:
                 return
-            if stream != self._streams.stream("events"):
+            if stream != self._streams.layout.stream("events"):
                 raise BusFull(
                     f"the bus has no room left in {stream}: nothing there is ever thrown away; "
                     "it takes no more until some is removed, or maxBytes is raised"

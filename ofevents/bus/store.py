@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from ofevents.bus import direct
+from ofevents.bus.layout import Layout
 from ofevents.bus.link import Link
 from ofevents.bus.publish import Publisher
-from ofevents.bus.streams import Streams
 from ofevents.bus.topics import escape, unescape
 from ofevents.errors import Conflict, TooLarge
 from ofevents.ports import Entry
@@ -30,11 +30,11 @@ _MARKER_TTL: Final = "1s"
 class BucketStore:
     """See `ofevents.ports.Store`."""
 
-    def __init__(self, link: Link, streams: Streams, publisher: Publisher) -> None:
+    def __init__(self, link: Link, layout: Layout, publisher: Publisher) -> None:
         self._link = link
         self._publisher = publisher
-        self._stream = f"KV_{streams.bucket}"
-        self._prefix = f"$KV.{streams.bucket}."
+        self._stream = f"KV_{layout.bucket}"
+        self._prefix = f"$KV.{layout.bucket}."
 
     def _subject(self, key: str) -> str:
         return self._prefix + ".".join(map(escape, key.split("/")))

@@ -19,9 +19,10 @@ from typing import Any, Final
 import orjson
 
 from ofevents.bus import direct
+from ofevents.bus.layout import filters
 from ofevents.bus.lease import Lease
 from ofevents.bus.link import Link
-from ofevents.bus.streams import ApiError, Streams, filters
+from ofevents.bus.streams import ApiError, Streams
 from ofevents.clock import Clock
 from ofevents.errors import TemporaryError
 from ofevents.ports import Store
@@ -59,7 +60,7 @@ class Watch:
 
     async def look(self) -> dict[str, int]:
         """Look once; what each group has lost since the last look."""
-        stream = self._streams.stream("events")
+        stream = self._streams.layout.stream("events")
         state = (await self._streams.info(stream))["state"]
         entry = await self._store.get(_SEEN)
         seen: dict[str, dict[str, float]] = orjson.loads(entry.value) if entry else {}

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from ofevents.conformance.bus_rig import BusRig, Check, NotConformant
 from ofevents.conformance.check_consume import CONSUME
+from ofevents.conformance.check_groups import GROUPS
 from ofevents.conformance.check_publish import PUBLISH
 from ofevents.conformance.check_store import STORE
 
 __all__ = ["CHECKS", "BusRig", "Check", "NotConformant"]
 
-CHECKS = (*PUBLISH, *CONSUME, *STORE)
+CHECKS = (*PUBLISH, *CONSUME, *GROUPS, *STORE)

@@ -76,6 +76,17 @@ def test_a_delivery_of_the_largest_event_fits_the_room_kept_for_it() -> None:
     assert len(body) - len(alone) < codec.DELIVERY_ROOM
 
 
+def test_bad_utf_8_is_replaced_in_headers_and_refused_in_attributes() -> None:
+    bad = b"caf\xe9".decode("utf-8", "surrogateescape")
+    good = Event.create(id="1", source="s", type="t")
+    headers, _ = codec.encode(Message(good, "w", headers={"Reason": bad}))
+    assert headers["reason"] == "caf?"
+    with pytest.raises(BadEvent, match="UTF-8"):
+        codec.encode(Message(Event.create(id="1", source="s", type="t", subject=bad), "w"))
+    with pytest.raises(BadEvent, match="UTF-8"):
+        codec.encode(Message(Delivery("n/t/s", (good,), key=bad), "w"))
+
+
 def test_strangers_structured_and_binary_events_are_read() -> None:
     structured = codec.decode(
         {}, b'{"specversion":"1.0","id":"1","source":"s","type":"t","data":1}'

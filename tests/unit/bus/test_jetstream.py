@@ -16,7 +16,7 @@ import pytest
 from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import topics
 from ofevents.bus.jetstream import JetStreamBus
-from ofevents.bus.streams import durable
+from ofevents.bus.layout import durable
 from ofevents.bus.watch import Watch
 from ofevents.clock import SystemClock
 from ofevents.errors import BusFull, ConfigError, Conflict, Disconnected
@@ -203,6 +203,25 @@ async def test_tls(tmp_path: Path) -> None:
         own = {"ca": cert.read_text(), "cert": cert.read_text(), "key": key.read_text()}
         await _works(guarded.url, tls=own)
         await _says("certificate", guarded.url, tls={})
+
+
+async def test_a_group_leaves_a_stream_that_it_reads_no_more(server: NatsServer) -> None:
+    dead = topics.dead("default", "t")
+    async with make(server.url) as bus:
+        await bus.ensure([], [Consumer(GROUP, (TOPIC, dead))])
+        await bus.publish(TOPIC, message("1"))
+        await bus.publish(dead, message("2"))
+        assert (await bus.inspect()).consumers[0].pending == 2
+        await bus.ensure([], [Consumer(GROUP, (TOPIC,))])
+        report = (await bus.inspect()).consumers[0]
+        assert (report.topics, report.pending) == ((TOPIC,), 1)
+
+
+@pytest.mark.parametrize("topic", ["event.*", "topic.a b", "event.>", "inbox..x", "nonsense.a"])
+async def test_what_is_no_topic_is_refused(server: NatsServer, topic: str) -> None:
+    async with make(server.url) as bus:
+        with pytest.raises(ConfigError, match="no topic"):
+            await bus.publish(topic, message("1"))
 
 
 async def test_two_buses_share_a_server(server: NatsServer) -> None:
