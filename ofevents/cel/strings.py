@@ -58,12 +58,12 @@ def ends_with(value: Any, part: Any) -> bool:
     return text("endsWith", value).endswith(text("endsWith", part))
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)  # each may take 4 MB
 def regex(pattern: str) -> Any:
     """The compiled RE2 pattern. Raises EvaluationError with RE2's reason."""
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = 1 << 20
+    options.max_mem = 4 << 20
     try:
         return re2.compile(pattern, options)
     except (re2.error, UnicodeEncodeError) as error:
