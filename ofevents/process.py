@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -58,31 +58,44 @@ class Stop:
             something that would outlive us. They must not block.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, within: float | None = None) -> None:
+        """`within` seconds after the first signal the process ends, stopped or not."""
         self.event = asyncio.Event()
         self.at_once: list[Callable[[], None]] = []
-        self.signal: signal.Signals | None = None
+        self._within = within
+        self._guard: asyncio.TimerHandle | None = None
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[Self]:
         """Take SIGINT and SIGTERM while the block runs."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._on_signal, number)
+            loop.add_signal_handler(number, self._on_signal)
         try:
             yield self
         finally:
+            if self._guard is not None:
+                self._guard.cancel()
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
                 # What is left is the interpreter's own end: nobody wants a traceback from it.
                 signal.signal(number, lambda *_: os._exit(INTERRUPTED))
 
-    def _on_signal(self, number: signal.Signals) -> None:
-        if not self.event.is_set():
-            self.signal = number
-            self.event.set()
-            return
+    def _on_signal(self) -> None:
+        if self.event.is_set():
+            self._end(INTERRUPTED)
+        self.event.set()
+        if self._within is not None:
+            loop = asyncio.get_running_loop()
+            self._guard = loop.call_later(self._within, self._too_late, self._within)
+
+    def _too_late(self, within: float) -> None:
+        sys.stderr.write(f"something did not stop within {within:g} s: ended without it\n")
+        sys.stderr.flush()
+        self._end(1)
+
+    def _end(self, code: int) -> NoReturn:
         for kill in self.at_once:
             with contextlib.suppress(Exception):
                 kill()
-        os._exit(INTERRUPTED)
+        os._exit(code)

@@ -35,6 +35,8 @@ from ofevents.trigger.stopping import unless
 SOURCES_WITHIN: Final = 1.0
 TRIGGERS_WITHIN: Final = 1.5
 """Seconds that draining may take: with the programs' and the server's end under 5."""
+STOP_WITHIN: Final = 4.8
+"""After so many seconds what hangs is left behind: it comes again at the next start."""
 QUIET: Final = "error"
 """The log's level, except for resources with logLevel debug: what a warning would say
 is shown as an event's way or a worker's state."""
@@ -70,7 +72,7 @@ async def start(options: Options, resolution: Resolution) -> int:
         screen.warn(f"warning: {problem}")
     if not resolution.workers and not resolution.blocked:
         raise ConfigError("there is no EventSource and no Trigger in the files: nothing to run")
-    stop = Stop()
+    stop = Stop(within=STOP_WITHIN)
     directory = options.data or datadir.beside(options.files[0])
     with stop.listening(), datadir.hold(directory) as data:
         screen.say(f"ofevents {__version__}, data in {directory}")
