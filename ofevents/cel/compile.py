@@ -16,7 +16,7 @@ from ofevents.cel.frames import Frame, Run
 from ofevents.cel.limits import Budget, LimitExceeded, Limits
 from ofevents.cel.parse import parse
 from ofevents.cel.paths import read_paths
-from ofevents.cel.problems import CelError, Problem
+from ofevents.cel.problems import CelError, Problem, problem_at
 from ofevents.cel.resolve import Resolver
 from ofevents.cel.tree import Bind, Loop, Node, Op
 from ofevents.cel.types import BOOL, Type
@@ -67,10 +67,14 @@ def compile(
         clock: where `now()` and the deadline come from.
         check: False leaves unknown names and wrong types to fail when they are evaluated.
     """
-    resolver = Resolver(text, environment)
-    root = resolver.resolve(parse(text, limits), {})
-    checker = Checker(text, environment)
-    deduced = checker.check(root, result)
+    resolver, checker = Resolver(text, environment), Checker(text, environment)
+    parsed = parse(text, limits)
+    try:
+        root = resolver.resolve(parsed, {})
+        deduced = checker.check(root, result)
+    except RecursionError:
+        message = "nested too deeply for the stack that the caller has left"
+        raise CelError([problem_at(text, 0, message)]) from None
     problems = list(resolver.mistakes)
     if check:
         problems += resolver.unknown + checker.problems

@@ -6,6 +6,7 @@ chains that overflow the stack, loops over loops, values that double at every st
 
 from __future__ import annotations
 
+import inspect
 import signal
 import sys
 import time
@@ -300,6 +301,21 @@ def test_a_nearly_full_stack_is_an_evaluation_error() -> None:
             dive(levels)
         except EvaluationError:
             continue
+
+
+def test_loading_on_a_nearly_full_stack_is_a_cel_error() -> None:
+    text = "[1].all(x, " * 90 + "true" + ")" * 90
+    compile(text, ENV)
+
+    def dive(levels: int) -> None:
+        if levels:
+            dive(levels - 1)
+        else:
+            compile(text, ENV)
+
+    depth = len(inspect.stack())
+    with pytest.raises(CelError, match="the stack that the caller has left"):
+        dive(sys.getrecursionlimit() - depth - 90)
 
 
 def test_ctrl_c_interrupts_an_evaluation() -> None:
