@@ -10,8 +10,8 @@ found by its command line and ended before a new one starts on the same data.
 
 The server runs in a process group of its own: Ctrl-C in the terminal reaches
 us, not it, and it is ended after everything that uses it. One that crashes, or
-that switched JetStream off because its disk was full, is started again on the
-same port.
+that cannot write any more although its disk has room again, is started again
+on the same port.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from ofevents.telemetry import Log
 
 _READY_WITHIN: Final = 30.0
 _END_WITHIN: Final = 5.0
-_LOOK_EVERY: Final = 5.0
+LOOK_EVERY: Final = 5.0
+"""Seconds between looks at its health."""
 _BACKOFF: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -148,7 +149,7 @@ class EmbeddedServer:
                 start_new_session=True,
             )
         deadline = self._clock.monotonic() + _READY_WITHIN
-        while not await self._healthy():
+        while await self._illness("?js-enabled-only=true"):
             if self._process.returncode is not None:
                 raise Disconnected(f"the nats-server ended with code {self._process.returncode}")
             if self._clock.monotonic() > deadline:
@@ -156,21 +157,23 @@ class EmbeddedServer:
             await self._clock.sleep(0.02)
         self._log.debug("started", address=self.url, pid=self._process.pid)
 
-    async def _healthy(self) -> bool:
-        """Whether its monitoring port says that JetStream is up."""
+    async def _illness(self, query: str = "") -> str:
+        """What its monitoring port says is wrong; "" for nothing."""
+        request = f"GET /healthz{query} HTTP/1.0\r\nHost: localhost\r\n\r\n"
         try:
             async with asyncio.timeout(2.0):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self._folder.monitor)
                 try:
-                    writer.write(
-                        b"GET /healthz?js-enabled-only=true HTTP/1.0\r\nHost: localhost\r\n\r\n"
-                    )
-                    status = await reader.readline()
+                    writer.write(request.encode())
+                    answer = await reader.read(64 * 1024)
                 finally:
                     writer.close()
         except (OSError, TimeoutError):
-            return False
-        return b" 200 " in status
+            return "it does not answer"
+        head, _, body = answer.partition(b"\r\n\r\n")
+        if b" 200 " in head.partition(b"\r\n")[0]:
+            return ""
+        return body.decode(errors="replace")[:300] or "it is not healthy"
 
     async def _keep(self) -> None:
         """Start it again whenever it ended, or has no JetStream any more."""
@@ -184,7 +187,12 @@ class EmbeddedServer:
                 await self._start()
 
     async def _trouble(self) -> str:
-        """Return when something is wrong with it, as a sentence."""
+        """Return when only a new start can help, with the reason as a sentence.
+
+        A stream that could not be written once (a full disk) refuses everything until
+        the server starts anew, also when there is room again; and while there is none a
+        new start would not help.
+        """
         ill = 0
         while True:
             process = self._process
@@ -192,12 +200,16 @@ class EmbeddedServer:
                 code = process.returncode if process else "none"
                 return f"the nats-server ended by itself (code {code})"
             try:
-                async with asyncio.timeout(_LOOK_EVERY):
+                async with asyncio.timeout(LOOK_EVERY):
                     await process.wait()
             except TimeoutError:
-                ill = 0 if await self._healthy() else ill + 1
-            if ill >= 3:
-                return "the nats-server's JetStream is off (was its disk full?)"
+                illness = await self._illness()
+                ill = ill + 1 if illness else 0
+                full = bool(ill) and self._folder.is_full()
+                if ill == 2:
+                    self._log.error("stalled", reason=illness, disk="full" if full else "has room")
+                if ill >= 2 and not full:
+                    return f"the nats-server does not work: {illness}"
 
     async def _end(self) -> None:
         process, self._process = self._process, None

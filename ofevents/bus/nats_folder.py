@@ -20,6 +20,7 @@ from ofevents.errors import ConfigError
 MAX_PAYLOAD: Final = 8 * 1024 * 1024
 _DISK_SHARE: Final = 0.75
 _LEAST_FREE: Final = 64 * 1024**2
+_LEAST_TO_GO_ON: Final = 16 * 1024**2
 
 
 class NatsFolder:
@@ -127,6 +128,10 @@ class NatsFolder:
                 path="spec.jetstream.maxBytes",
             )
         return min(disk, 3 * max_bytes + _LEAST_FREE)
+
+    def is_full(self) -> bool:
+        """Whether the disk has no room to go on with."""
+        return shutil.disk_usage(self.path).free < _LEAST_TO_GO_ON
 
     def log_tail(self) -> str:
         """The last lines of the server's log, for an error message."""

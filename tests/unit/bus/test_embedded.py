@@ -15,9 +15,9 @@ from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import embedded, open_bus, topics
 from ofevents.bus.embedded import EmbeddedServer
 from ofevents.clock import SystemClock
-from ofevents.errors import BusFull, ConfigError
+from ofevents.errors import BusFull, ConfigError, TemporaryError
 from ofevents.event import Event
-from ofevents.ports import Message
+from ofevents.ports import Bus, Message
 from tests.servers import listening, until
 
 CLOCK = SystemClock()
@@ -123,6 +123,59 @@ async def test_max_bytes_bounds_all_streams(tmp_path: Path) -> None:
             # What other streams have reserved is still theirs.
             await bus.publish(TOPIC, Message(Event.create(id="1", source="s", type="t"), "w"))
             await bus.store.put("k", b"v")
+
+
+async def mount(folder: Path, *arguments: str) -> bool:
+    process = await asyncio.create_subprocess_exec(
+        *arguments, str(folder), stderr=asyncio.subprocess.DEVNULL
+    )
+    return await process.wait() == 0
+
+
+async def test_a_full_disk_refuses_loses_nothing_and_heals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not await mount(tmp_path, "mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs"):
+        pytest.skip("needs the right to mount a small tmpfs")
+    monkeypatch.setattr(embedded, "LOOK_EVERY", 0.2)
+    try:
+        async with EmbeddedServer(tmp_path / "nats", clock=CLOCK) as server:
+            options = {"url": server.url, "publish_deadline": 1}
+            spec = ResolvedBus(driver="jetstream", options=options)
+            async with open_bus(spec, clock=CLOCK) as bus:
+                await _fill_up(bus, tmp_path / "rubbish")
+    finally:
+        assert await mount(tmp_path, "umount")
+
+
+async def _fill_up(bus: Bus, rubbish: Path) -> None:
+    stored: list[str] = []
+
+    async def publish(id: str) -> None:
+        event = Event.create(id=id, source="s", type="t", data=b'"%b"' % (b"x" * 20_000))
+        await bus.publish(TOPIC, Message(event, "w"))
+        stored.append(id)
+
+    for n in range(20):
+        await publish(f"before{n}")
+    with rubbish.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(b"x" * 65536)
+    with pytest.raises(TemporaryError):
+        for n in range(200):
+            await publish(f"full{n}")
+    os.unlink(rubbish)
+
+    async def heals() -> bool:
+        try:
+            await publish("after")
+        except TemporaryError:
+            return False
+        return True
+
+    await until(heals, seconds=30, what="it takes events again")
+    got = [one.body.id async for one in bus.browse([TOPIC])]  # type: ignore[union-attr]
+    assert set(stored) <= set(got), "what was confirmed is there"
 
 
 async def test_more_than_the_disk_holds_is_refused(tmp_path: Path) -> None:
