@@ -44,7 +44,11 @@ class Function:
         self.namespace = namespace or os.environ.get("OFEVENTS_NAMESPACE", "default")
         self.subscriptions: list[Subscription] = []
         self._routes: dict[str, Handler] = {}
-        self._log = telemetry.Log(function=name)
+
+    @property
+    def _log(self) -> telemetry.Log:
+        # Made when it is used: `run` configures the log after the function was declared.
+        return telemetry.Log(function=self.name)
 
     def on_http(self, path: str = "/") -> Callable[[H], H]:
         """Call it for each request to `path`; see `function.http` for the answers."""

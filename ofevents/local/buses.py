@@ -29,6 +29,8 @@ _PLAIN: Final = ("default", "default/default")
 """The bus of a folder without an EventBus, and the one that says the same: it keeps its
 streams when the user writes the document."""
 
+_Known = tuple[ResolvedBus, Bus, WorkerHealth]
+
 
 class Buses:
     """Used as `async with`; leaving closes the connections, then ends the server.
@@ -43,7 +45,7 @@ class Buses:
         self._clock = clock
         self._stack = AsyncExitStack()
         self._open: dict[str, Bus] = {}
-        self._known: dict[str, tuple[ResolvedBus, Bus, WorkerHealth]] = {}
+        self._known: dict[str, _Known] = {}
         self.server: EmbeddedServer | None = None
 
     async def __aenter__(self) -> Buses:
@@ -92,11 +94,24 @@ class Buses:
         if key not in self._open:
             bus = open_bus(resolved, clock=self._clock)
             worker = self._health.worker(KIND, resolved.name)
+            earlier = self._known.get(resolved.name)
             self._known[resolved.name] = (resolved, bus, worker)
-            await self._stack.enter_async_context(bus)
+            try:
+                await self._stack.enter_async_context(bus)
+            except BaseException:
+                self._forget(resolved.name, earlier)
+                raise
             self._open[key] = bus
             worker.ready(_shown(resolved, self.server))
         return self._open[key]
+
+    def _forget(self, name: str, earlier: _Known | None) -> None:
+        """A bus of a changed file does not answer: show what runs on as before."""
+        if earlier is None:
+            del self._known[name]
+            self._health.forget(KIND, name)
+        else:
+            self._known[name] = (earlier[0], earlier[1], self._health.worker(KIND, name))
 
     def kill(self) -> None:
         """End the server at once; for a second Ctrl-C."""
