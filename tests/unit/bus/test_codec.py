@@ -77,10 +77,10 @@ def test_a_delivery_of_the_largest_event_fits_the_room_kept_for_it() -> None:
 
 
 def test_bad_utf_8_is_replaced_in_headers_and_refused_in_attributes() -> None:
-    bad = b"caf\xe9".decode("utf-8", "surrogateescape")
+    bad = b"\xe9t\xe9".decode("utf-8", "surrogateescape")
     good = Event.create(id="1", source="s", type="t")
     headers, _ = codec.encode(Message(good, "w", headers={"Reason": bad}))
-    assert headers["reason"] == "caf?"
+    assert headers["reason"] == "?t?"
     with pytest.raises(BadEvent, match="UTF-8"):
         codec.encode(Message(Event.create(id="1", source="s", type="t", subject=bad), "w"))
     with pytest.raises(BadEvent, match="UTF-8"):
