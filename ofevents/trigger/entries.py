@@ -145,7 +145,8 @@ class Entries:
         """Count a message as in hand; the end is a step of progress."""
         self._worker.in_flight += 1
         try:
-            yield
+            with self.handover.wait:
+                yield
         finally:
             self._worker.in_flight -= 1
             self._worker.step()

@@ -22,6 +22,7 @@ from ofevents.errors import (
     TooLarge,
     Unavailable,
 )
+from ofevents.health import WorkerHealth
 from ofevents.ports import Bus, Delivery, Subscriber
 from ofevents.subscriber import DeadLetters, GivenUp, Postponed, pipeline
 from ofevents.subscriber.measure import labels
@@ -29,6 +30,7 @@ from ofevents.telemetry import DELIVERED, EVENT_AGE, Log
 from ofevents.trigger.door import Door
 from ofevents.trigger.inbox import Inbox
 from ofevents.trigger.trace import Outcome, Trace
+from ofevents.trigger.waits import NamedWait
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Handover:
     Attributes:
         name: the subscriber's.
         door: whether it may be called now.
+        wait: names it in the worker's health, around what waits for it.
         inbox: where its deliveries wait.
     """
 
@@ -56,6 +59,7 @@ class Handover:
         inner: Subscriber,
         *,
         door: Door,
+        wait: NamedWait,
         inbox: Inbox,
         dead_letters: DeadLetters,
         clock: Clock,
@@ -64,6 +68,7 @@ class Handover:
         """`inner` raises PermanentError and Postponed; see `ofevents.subscriber.pipeline`."""
         self.name = name
         self.door = door
+        self.wait = wait
         self.inbox = inbox
         self._trigger = subscriber_id.rpartition("/")[0]
         self._inner = inner
@@ -84,7 +89,7 @@ class Handover:
         if diversion is not None:
             await self.put(delivery, diversion.reason, diversion.due, stored)
             return
-        with self.door.passing():
+        with self.door.passing(), self.wait:
             later = await self.call(delivery, stored)
         if later is not None:
             await self.put(later.delivery, later.reason, later.due, stored)
@@ -151,6 +156,7 @@ async def open_handover(
     subscriber: ResolvedSubscriber,
     *,
     bus: Bus,
+    worker: WorkerHealth,
     clock: Clock,
     report: Callable[[str, Misconfigured | None], None],
     trace: Trace | None,
@@ -203,6 +209,7 @@ async def open_handover(
             subscriber_id,
             inner,
             door=door,
+            wait=NamedWait(worker, f"subscriber {subscriber.name}"),
             inbox=Inbox(subscriber, bus, subscriber_id),
             dead_letters=dead_letters,
             clock=clock,

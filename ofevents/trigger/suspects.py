@@ -21,6 +21,8 @@ TRUSTED: Final = 3
 """Times that a message is handed out before it is a suspect."""
 DEATHS: Final = 2
 """Deaths while it was handled alone."""
+LONGEST_ALONE: Final = 1.0
+"""Seconds: who kills does it at once, and a slow subscriber must not stop the others."""
 KEPT: Final = 86400.0
 
 
@@ -67,9 +69,8 @@ class Suspects:
                 if not self._passing:
                     self._free.set()
             return
-        async with self._alone:
-            await self._free.wait()
-            key = f"{self._prefix}{received.topic}/{received.position}"
+        key = f"{self._prefix}{received.topic}/{received.position}"
+        async with self._exclusive():
             entry = await self._store.get(key)
             deaths = int(entry.value) if entry else 0
             try:
@@ -83,3 +84,25 @@ class Suspects:
                     yield None
             finally:
                 await self._store.delete(key)
+
+    @asynccontextmanager
+    async def _exclusive(self) -> AsyncIterator[None]:
+        """Nobody else is in hand; after `LONGEST_ALONE` others may come beside it."""
+        await self._alone.acquire()
+        released = False
+
+        def release() -> None:
+            nonlocal released
+            if not released:
+                released = True
+                self._alone.release()
+
+        timer = None
+        try:
+            await self._free.wait()
+            timer = asyncio.get_running_loop().call_later(LONGEST_ALONE, release)
+            yield
+        finally:
+            if timer is not None:
+                timer.cancel()
+            release()

@@ -16,7 +16,7 @@ from ofevents.api.resolved import ResolvedTrigger, TopicTarget
 from ofevents.bus import open_bus
 from ofevents.bus.topics import inbox_group
 from ofevents.clock import Clock
-from ofevents.errors import Disconnected
+from ofevents.errors import ConfigError, Disconnected
 from ofevents.health import Health, WorkerHealth
 from ofevents.ports import Bus, Consumer
 from ofevents.subscriber import DeadLetters
@@ -65,6 +65,9 @@ async def run(
         began = clock.monotonic()
         try:
             await _Session(spec, evaluator, worker, clock, stop, trace).run()
+        except ConfigError as error:
+            worker.stalled(error.reason, str(error))
+            raise
         except Disconnected as error:
             worker.stalled(error.reason, str(error))
             RECONNECTS.labels(spec.namespace, spec.name, "bus").inc()
@@ -136,7 +139,13 @@ class _Session:
         handovers = [
             await stack.enter_async_context(
                 open_handover(
-                    spec, one, bus=bus, clock=self._clock, report=monitor.report, trace=self._trace
+                    spec,
+                    one,
+                    bus=bus,
+                    worker=self._worker,
+                    clock=self._clock,
+                    report=monitor.report,
+                    trace=self._trace,
                 )
             )
             for one in spec.subscribers

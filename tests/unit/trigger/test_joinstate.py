@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ofevents.errors import EvaluationError
@@ -174,6 +174,7 @@ events = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(events, max_size=8), st.booleans())
 def test_its_bytes_are_exact(arrivals: list[Arrival], settles: bool) -> None:
     state = JoinState()

@@ -83,7 +83,8 @@ async def test_the_inbox_is_filled_in_order_though_publishing_takes_its_time(
 async def test_only_one_worker_reads_the_inputs_where_order_matters(
     functions: Functions,
 ) -> None:
-    spec = trigger(subscriber(delivery=ORDERED), inputs=inputs(a=None))
+    # Few at a time, so that both would get some.
+    spec = trigger(subscriber(delivery=ORDERED), inputs=inputs(a=None), in_flight=2)
     async with running(spec) as first, running(spec) as second:
         assert [w.health.snapshots()[0].state for w in (first, second)] == ["ready", "ready"]
         await first.publish(A, *(event(str(i)) for i in range(30)))

@@ -86,6 +86,18 @@ async def test_trusted_messages_pass_together_and_a_suspect_alone() -> None:
     assert set(log[:at]) == {"+a", "+b", "-a", "-b"}
 
 
+async def test_a_suspect_that_takes_long_does_not_stop_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ofevents.trigger.suspects.LONGEST_ALONE", 0.05)
+    suspects = Suspects(store(), "g")
+    async with asyncio.timeout(5), suspects.handling(Handed(9)):  # type: ignore[arg-type]
+        async with suspects.handling(Handed(1)):  # type: ignore[arg-type]
+            pass
+        # It is counted still.
+        assert [key async for key, _ in suspects._store.list("suspect/")]
+
+
 async def test_an_event_that_kills_is_dead_lettered_unread_and_the_rest_goes_on(
     functions: Functions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

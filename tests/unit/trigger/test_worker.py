@@ -7,11 +7,12 @@ import asyncio
 import pytest
 
 from ofevents.api.resolved import TopicTarget
-from ofevents.clock import SystemClock
+from ofevents.bus import open_bus
+from ofevents.clock import ManualClock, SystemClock
 from ofevents.errors import ConfigError, Rejected, Unavailable
 from ofevents.event import Event
 from ofevents.health import Health
-from ofevents.ports import Delivery, Reply
+from ofevents.ports import Delivery, Message, Reply
 from ofevents.trigger import run
 from tests.servers import until
 from tests.unit.trigger.rig import (
@@ -205,6 +206,66 @@ async def test_in_flight_bounds_what_is_in_hand(functions: Functions) -> None:
         assert (consumer.in_flight, consumer.pending) == (4, 16)
         assert worker.health.snapshots()[0].in_flight == 4
         await worker.kill()
+
+
+async def test_health_is_progress_or_a_wait_by_name(functions: Functions) -> None:
+    """Idle, or waiting for a subscriber: live; then a probe would not restart it."""
+    clock = ManualClock()
+    go = asyncio.Event()
+
+    async def slow(delivery: Delivery) -> Reply | None:
+        await go.wait()
+        return None
+
+    functions["one"].answer = slow
+    one = subscriber(delivery={"timeout": 600.0})
+    async with running(trigger(one, inputs=inputs(a=None)), clock) as worker:
+        for _ in range(100):
+            await clock.advance(1)
+        assert worker.health.live(5)
+        await worker.publish(A, event("1"), event("2"))
+        for _ in range(100):
+            await clock.advance(1)
+        (snapshot,) = worker.health.snapshots()
+        assert snapshot.waiting == ("subscriber one",)
+        assert snapshot.in_flight == 2
+        assert worker.health.live(5)
+        assert metric("ofevents_in_flight", **NAME) == 2
+        go.set()
+        await clock.advance(0)
+        (snapshot,) = worker.health.snapshots()
+        assert (snapshot.waiting, snapshot.in_flight) == ((), 0)
+        await worker.kill()
+
+
+async def test_the_lag_of_each_group_is_a_metric(functions: Functions) -> None:
+    clock = ManualClock()
+    functions["one"].answer = hang
+    one = subscriber(delivery={"timeout": 3600.0})
+    async with running(trigger(one, inputs=inputs(a=None), in_flight=3), clock) as worker:
+        await worker.publish(A, *(event(str(i)) for i in range(10)))
+        for _ in range(40):
+            await clock.advance(1)
+        assert metric("ofevents_lag", **NAME, group="trigger.shop.trg") == 7
+        assert metric("ofevents_lag", **NAME, group="inbox.shop.trg.one") == 0
+        await worker.kill()
+
+
+@pytest.mark.parametrize(("start", "ids"), [("earliest", ["1", "2"]), ("now", ["2"])])
+async def test_start_from_counts_at_the_first_start(
+    functions: Functions, start: str, ids: list[str]
+) -> None:
+    spec = trigger(inputs=inputs(a=None), start=start)
+    async with open_bus(spec.bus, clock=SystemClock()) as bus:
+        await bus.ensure([A], [])
+        await bus.publish(A, Message(event("1"), "w"))
+    async with running(spec) as worker:
+        await worker.publish(A, event("2"))
+        await worker.idle()
+    assert functions["one"].ids == ids
+    async with running(spec) as worker:
+        await worker.idle()
+    assert functions["one"].ids == ids
 
 
 async def test_suspended_it_reads_nothing_and_keeps_its_position(functions: Functions) -> None:
