@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ofevents.event import Event
 from ofevents.ports import Delivery, Received
 
-TYPE = "io.openfunction.events.unread"
+TYPE: Final = "ofevents.unread"
 
 
 def unread(received: Received, trigger: str, subscriber: str = "") -> Delivery:

@@ -58,25 +58,26 @@ async def run(
         ConfigError: an expression or a target is wrong, or the bus's driver is missing.
     """
     worker = health.worker("Trigger", f"{spec.namespace}/{spec.name}")
-    evaluator = Evaluator(spec)
     log = Log(trigger=f"{spec.namespace}/{spec.name}")
-    backoff = FIRST_BACKOFF
-    while not stop.is_set():
-        began = clock.monotonic()
-        try:
-            await _Session(spec, evaluator, worker, clock, stop, trace).run()
-        except ConfigError as error:
-            worker.stalled(error.reason, str(error))
-            raise
-        except Disconnected as error:
-            worker.stalled(error.reason, str(error))
-            RECONNECTS.labels(spec.namespace, spec.name, "bus").inc()
-            if clock.monotonic() - began > LONGEST_BACKOFF:
-                backoff = FIRST_BACKOFF
-            log.warning("reconnecting", delay=backoff, reason=str(error))
-            with worker.waiting(f"EventBus {spec.bus.name}"):
-                await unless(stop, clock.sleep(max(error.delay, backoff)))
-            backoff = min(LONGEST_BACKOFF, 2 * backoff)
+    try:
+        evaluator = Evaluator(spec)
+        backoff = FIRST_BACKOFF
+        while not stop.is_set():
+            began = clock.monotonic()
+            try:
+                await _Session(spec, evaluator, worker, clock, stop, trace).run()
+            except Disconnected as error:
+                if clock.monotonic() - began > LONGEST_BACKOFF:
+                    backoff = FIRST_BACKOFF
+                worker.stalled(error.reason, str(error))
+                RECONNECTS.labels(spec.namespace, spec.name, "bus").inc()
+                log.warning("reconnecting", delay=backoff, reason=str(error))
+                with worker.waiting(f"EventBus {spec.bus.name}"):
+                    await unless(stop, clock.sleep(max(error.delay, backoff)))
+                backoff = min(LONGEST_BACKOFF, 2 * backoff)
+    except ConfigError as error:
+        worker.stalled(error.reason, str(error))
+        raise
     worker.stopped()
     log.info("stopped", in_flight=worker.in_flight)
 

@@ -314,8 +314,11 @@ async def test_a_bus_that_cannot_be_reached_at_start_is_waited_for(
 async def test_a_wrong_trigger_says_so_at_once() -> None:
     spec = trigger(subscriber(condition="nosuch"), inputs=inputs(a=None))
     clock = SystemClock()
+    health = Health(clock)
     with pytest.raises(ConfigError, match="nosuch"):
-        await run(spec, health=Health(clock), clock=clock, stop=asyncio.Event())
+        await run(spec, health=health, clock=clock, stop=asyncio.Event())
+    (snapshot,) = health.snapshots()
+    assert (snapshot.state, snapshot.reason) == ("stalled", "InvalidExpression")
 
 
 async def test_the_attributes_of_an_event_reach_the_subscriber_unchanged(
