@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,18 +46,21 @@ class Quickstart:
             id: str = (await answer.json())["id"]
             return id
 
-    def servers(self) -> list[int]:
-        """Processes of the embedded nats-server of this folder."""
+    def processes(self) -> list[psutil.Process]:
+        """What runs for this folder: `ofevents run`, its nats-server, its programs."""
         return [
-            process.pid
+            process
             for process in psutil.process_iter(["cmdline"])
             if str(self.folder) in " ".join(process.info["cmdline"] or ())
-            and "nats-server" in " ".join(process.info["cmdline"] or ())
         ]
+
+    def servers(self) -> list[int]:
+        """Of these, the embedded nats-servers."""
+        return [one.pid for one in self.processes() if "nats-server" in one.info["cmdline"][0]]
 
 
 @pytest.fixture
-def quickstart(tmp_path: Path) -> Quickstart:
+def quickstart(tmp_path: Path) -> Iterator[Quickstart]:
     folder = tmp_path / "quickstart"
     shutil.copytree(
         ROOT / "deploy/samples/quickstart",
@@ -66,7 +71,11 @@ def quickstart(tmp_path: Path) -> Quickstart:
     for path in folder.iterdir():
         text = path.read_text()
         path.write_text(text.replace("8080", str(webhook)).replace("8090", str(function)))
-    return Quickstart(folder, f"http://127.0.0.1:{webhook}/orders")
+    made = Quickstart(folder, f"http://127.0.0.1:{webhook}/orders")
+    yield made
+    for process in made.processes():  # a killed run leaves what it has started
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 async def test_start_curl_stop_and_go_on(quickstart: Quickstart) -> None:
@@ -106,6 +115,7 @@ async def test_a_second_run_refuses_and_the_first_goes_on(quickstart: Quickstart
         assert f"pid {run.process.pid}" in printed
         assert "Traceback" not in printed
         await run.says(f"charged 150 for order {await quickstart.order(150)}")
+        assert await run.interrupt() == 0
 
 
 async def test_kill_9_then_run_again_loses_nothing(quickstart: Quickstart) -> None:
