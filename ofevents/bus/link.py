@@ -236,7 +236,10 @@ class Link:
         except nats.errors.BadHeaderError as error:
             raise ConfigError(f"a header's name is not allowed on the bus: {error}") from error
         except nats.errors.Error as error:
-            raise Disconnected(_why(error, self._shown)) from error
+            reason = _why(error, self._shown)
+            if not client.is_connected:
+                self.reason = self.reason or reason  # ahead of the callback that will say so
+            raise Disconnected(reason) from error
 
     async def ask(
         self,
