@@ -44,8 +44,16 @@ class Deployment:
     """
 
     def __init__(
-        self, buses: Buses, workers: Workers, health: Health, screen: Screen, clock: Clock
+        self,
+        group: asyncio.TaskGroup,
+        buses: Buses,
+        workers: Workers,
+        *,
+        health: Health,
+        screen: Screen,
+        clock: Clock,
     ) -> None:
+        self._group = group
         self.embedded: dict[str, ResolvedBus] = {}
         self.bus: ResolvedBus | None = None
         self._buses = buses
@@ -55,6 +63,7 @@ class Deployment:
         self._clock = clock
         self._changed = asyncio.Event()
         self._blocked: list[Key] = []
+        self._leaving: dict[str, asyncio.Task[None]] = {}
 
     # -- the first time -----------------------------------------------------
 
@@ -186,18 +195,29 @@ class Deployment:
                 raise ConfigError(f"EventBus {plan.bus.name} does not answer") from None
 
     async def _retire(self, pairs: Iterable[tuple[Spec, Spec]]) -> None:
+        """Begin to settle what subscribers are owed that an edit has removed."""
         for old, new in pairs:
             if not isinstance(old, ResolvedTrigger) or not isinstance(new, ResolvedTrigger):
                 continue
+            kept = {one.inbox for one in new.subscribers}
+            for inbox in kept & self._leaving.keys():
+                self._leaving.pop(inbox).cancel()  # it has come back
             if old.bus != new.bus:
                 continue  # nothing of it is on the new one, and the old one may be gone
             bus = await self._buses.connect(old.bus)
-            call = partial(retire, old, new, bus, self._clock)
-            for name in await self._until_done(old.bus.name, call):
-                self._screen.say(
-                    f"subscriber {name} of Trigger {new.namespace}/{new.name} is gone; what "
-                    f"it was owed is in the dead letters ({new.dead_topic})"
-                )
+            for one in old.subscribers:
+                if one.inbox not in kept:
+                    leaving = retire(one.inbox, one.name, new, bus, self._clock)
+                    self._leaving[one.inbox] = self._group.create_task(leaving)
+                    self._screen.say(
+                        f"subscriber {one.name} of Trigger {new.namespace}/{new.name} is gone; "
+                        f"what it is owed goes to the dead letters ({new.dead_topic})"
+                    )
+
+    def close(self) -> None:
+        """End what goes on in the background."""
+        for task in self._leaving.values():
+            task.cancel()
 
     async def _remove(self, specs: Iterable[Spec]) -> None:
         """What a deleted Trigger leaves behind goes with it, by its deletionPolicy."""

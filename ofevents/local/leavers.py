@@ -6,45 +6,61 @@ the Trigger, as `validate` warns for subscribers without a name, then the inbox 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Container, Iterable
+from typing import Final
 
 from ofevents.api.resolved import ResolvedTrigger
 from ofevents.bus import topics
 from ofevents.clock import Clock
-from ofevents.errors import BadEvent, PermanentError
-from ofevents.ports import Bus, Delivery
+from ofevents.errors import BadEvent, PermanentError, TemporaryError
+from ofevents.ports import DONE, Bus, Delivery, Received
 from ofevents.subscriber import DeadLetters
 
+LOOK_EVERY: Final = 1.0
 
-async def retire(old: ResolvedTrigger, new: ResolvedTrigger, bus: Bus, clock: Clock) -> list[str]:
-    """Settle the inboxes of the subscribers that `new` has no more; their names.
 
-    Done twice, it stores a dead letter once.
+async def retire(inbox: str, name: str, trigger: ResolvedTrigger, bus: Bus, clock: Clock) -> None:
+    """Move what subscriber `name` is owed to the Trigger's dead letters, then drop the inbox.
 
-    Raises:
-        TemporaryError: a dead letter could not be stored; its inbox is as it was.
+    Returns when nothing is left, which can be long: what is kept back until it is due
+    comes out when it is due. Cancelled, the rest stays in the inbox.
     """
-    kept = {one.inbox for one in new.subscribers}
-    leaving = [one for one in old.subscribers if one.inbox not in kept]
+    gone = PermanentError(f"subscriber {name} was removed from the Trigger")
     letters = DeadLetters(
         bus=bus,
         target=None,
-        dead_topic=new.dead_topic,
-        owner=f"{new.namespace}/{new.name}",
+        dead_topic=trigger.dead_topic,
+        owner=f"{trigger.namespace}/{trigger.name}",
         clock=clock,
     )
-    async with letters:
-        for one in leaving:
-            gone = PermanentError(f"subscriber {one.name} was removed from the Trigger")
-            async for received in bus.browse([one.inbox]):
-                try:
-                    body = received.body
-                except BadEvent:
-                    continue  # no delivery of ours: nobody was owed it
-                if isinstance(body, Delivery):
-                    await letters.store(body, gone, attempts=body.attempt, where="inbox")
-            await bus.remove(topics=[one.inbox], groups=[topics.inbox_group(one.inbox)])
-    return [one.name for one in leaving]
+
+    async def move(batch: list[Received]) -> None:
+        for received in batch:
+            try:
+                body = received.body
+            except BadEvent:
+                body = None  # no delivery of ours: nobody was owed it
+            if isinstance(body, Delivery):
+                await letters.store(body, gone, attempts=body.attempt, where="inbox")
+            received.settle(DONE)
+
+    group, empty = topics.inbox_group(inbox), asyncio.Event()
+    async with letters, asyncio.TaskGroup() as tasks:
+        moving = bus.consume([inbox], group, move, in_flight=64, started=lambda: None, stop=empty)
+        tasks.create_task(moving)
+        while await _holds(bus, inbox):
+            await clock.sleep(LOOK_EVERY)
+        empty.set()
+    await bus.remove(topics=[inbox], groups=[group])
+
+
+async def _holds(bus: Bus, inbox: str) -> bool:
+    try:
+        report = await bus.inspect()
+    except TemporaryError:
+        return True  # not known: look again
+    return any(one.topic == inbox and one.messages for one in report.topics)
 
 
 def strangers(groups: Iterable[str], known: Container[str]) -> list[str]:

@@ -101,7 +101,14 @@ class _Run:
             asyncio.TaskGroup() as group,
         ):
             workers = Workers(group, self._work, health=self.health, screen=self.screen)
-            deployment = Deployment(buses, workers, self.health, self.screen, self.clock)
+            deployment = Deployment(
+                group,
+                buses,
+                workers,
+                health=self.health,
+                screen=self.screen,
+                clock=self.clock,
+            )
             board = Board(self.health, self.screen, self.clock, lambda: workers.specs.values())
             board_shown = group.create_task(board.show())
             showing = [group.create_task(buses.watch()), group.create_task(self.ways.show())]
@@ -124,6 +131,7 @@ class _Run:
                 board_shown.cancel()
                 await self._drain(workers)
                 ending.set()
+            deployment.close()
             board_shown.cancel()
             for task in showing:
                 task.cancel()

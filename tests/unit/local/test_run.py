@@ -108,7 +108,7 @@ async def test_mistakes_are_all_shown_and_nothing_starts(folder: Folder) -> None
     sources.write_text(sources.read_text().replace("port:", "prot:"))
     code, out, err = await once("run", "-f", str(folder.path))
     assert code == 1
-    assert "trigger.yaml:8" in out
+    assert "trigger.yaml:9" in out
     assert "sources.yaml:8" in out
     assert "port" in out
     assert "2 errors, " in out.splitlines()[-1]
