@@ -85,7 +85,7 @@ class JetStreamBus:
 
     @property
     def connection(self) -> str:
-        return "" if self._link.connected else self._link.reason
+        return self._link.why
 
     @property
     def max_size(self) -> int:

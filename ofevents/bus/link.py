@@ -80,7 +80,15 @@ class Link:
 
     @property
     def connected(self) -> bool:
-        return self.client is not None and self._up.is_set()
+        # The client knows of a lost connection before its callback tells us.
+        return self._up.is_set() and self.client is not None and self.client.is_connected
+
+    @property
+    def why(self) -> str:
+        """As `Bus.connection`."""
+        if self.connected:
+            return ""
+        return self.reason or f"the connection to {self._shown} was lost"
 
     async def ready(self, within: float | None = None) -> Client:
         """The client, once connected; waits as long as it takes, or `within` seconds.
@@ -236,10 +244,7 @@ class Link:
         except nats.errors.BadHeaderError as error:
             raise ConfigError(f"a header's name is not allowed on the bus: {error}") from error
         except nats.errors.Error as error:
-            reason = _why(error, self._shown)
-            if not client.is_connected:
-                self.reason = self.reason or reason  # ahead of the callback that will say so
-            raise Disconnected(reason) from error
+            raise Disconnected(_why(error, self._shown)) from error
 
     async def ask(
         self,
