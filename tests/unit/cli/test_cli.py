@@ -135,7 +135,7 @@ def test_resolve_selects_by_name(folder: Path, name: str, count: int) -> None:
 
 
 def test_resolve_knows_the_nearest_name(folder: Path) -> None:
-    text = fails("resolve", "-f", folder, "--bus", "nats://h:1", "--name", "chekout")
+    text = fails("resolve", "-f", folder, "--bus", "nats://h:1", "--name", "chckot")
     assert "did you mean checkout?" in text
 
 
@@ -180,7 +180,7 @@ def test_a_resource_is_no_spec(folder: Path) -> None:
         ("kind: Trigger\nversion: 1\n", "another release"),
         ("[1]", "expected the resolved spec"),
         ("a: [", "neither YAML nor JSON"),
-        ("kind: Triger\n", "expected kind Trigger, found 'Triger'"),
+        ("kind: Trigge\n", "expected kind Trigger, found 'Trigge'"),
     ],
 )
 def test_what_is_no_spec_says_why(tmp_path: Path, text: str, said: str) -> None:
