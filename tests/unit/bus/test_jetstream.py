@@ -12,13 +12,15 @@ from pathlib import Path
 
 import nkeys
 import pytest
+import structlog
+import structlog.testing
 
 from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import topics
 from ofevents.bus.jetstream import JetStreamBus
 from ofevents.bus.layout import durable
 from ofevents.bus.watch import Watch
-from ofevents.clock import SystemClock
+from ofevents.clock import ManualClock, SystemClock
 from ofevents.errors import BusFull, ConfigError, Conflict, Disconnected
 from ofevents.event import Event
 from ofevents.ports import DONE, Consumer, Delivery, Message, Received
@@ -284,7 +286,7 @@ KILLED = """
 import asyncio, sys
 from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import open_bus
-from ofevents.clock import SystemClock
+from ofevents.clock import ManualClock, SystemClock
 
 async def hold(received):
     print("took", len(received), flush=True)
@@ -363,3 +365,15 @@ async def test_what_expires_unread_is_counted_once(server: NatsServer) -> None:
         assert await look(again) == {GROUP: 30}, "the group's share of the stream"
         assert await look(watch) == {}
     assert counted._value.get() - before == 30
+
+
+async def test_a_group_near_max_age_is_a_warning(server: NatsServer) -> None:
+    async with make(server.url) as bus:
+        await bus.ensure([], [Consumer(GROUP, (TOPIC, OTHER)), Consumer("reads", (OTHER,))])
+        await bus.publish(TOPIC, message("1"))
+        for days, warned in ((5.0, set()), (6.0, {GROUP})):
+            clock = ManualClock(start=time.time() + days * 86400)
+            with structlog.testing.capture_logs() as logs:
+                await Watch(bus._link, bus._streams, bus.store, clock).look()
+            said = {log["group"] for log in logs if log["event"] == "stalled"}
+            assert said == warned, f"after {days} of 7 days"
