@@ -9,9 +9,9 @@
   it is UTF-8, else `application/octet-stream`. A tombstone is an event without data.
   Headers become extensions `kafkaheader<name>` (lower-case letters and digits).
 - **A record that claims to be a CloudEvent and is not** must neither be lost nor hold
-  up its partition: type `ofevents.kafka.malformed`, the raw bytes as
-  `application/octet-stream`, the extension `malformed` says what is wrong. A filter
-  or a Trigger decides what becomes of it.
+  up its partition: a `BrokenEvent` of type `ofevents.kafka.malformed` with the raw
+  bytes as `application/octet-stream`, which the EventSource dead-letters with what
+  is wrong.
 
 Why the timestamp is in the id: a topic that is deleted and made again counts from 0,
 and the bus would take its first records for duplicates of the old ones. Why the source
@@ -29,7 +29,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from ofevents.errors import BadEvent
-from ofevents.event import Event, Scalar, check_attributes, format_time
+from ofevents.event import BrokenEvent, Event, Scalar, check_attributes, format_time
 
 TYPE: Final = "ofevents.kafka"
 MALFORMED: Final = "ofevents.kafka.malformed"
@@ -150,11 +150,10 @@ def _not_json(value: bytes) -> str:
 
 def _malformed(
     record: Record, source: str, value: bytes | None, headers: Mapping[str, bytes], error: BadEvent
-) -> Event:
+) -> BrokenEvent:
     attributes = _attributes(record, source, MALFORMED, headers)
-    attributes["malformed"] = _CONTROL.sub(" ", str(error))[:300]
     attributes["datacontenttype"] = "application/octet-stream"
-    return Event(attributes, value)
+    return BrokenEvent(error, attributes, value or b"")
 
 
 def _attributes(

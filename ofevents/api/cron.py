@@ -134,7 +134,9 @@ class CronSpec(Model):
         default="UTC", description="IANA name of the time zone, such as Europe/Berlin."
     )
     data: Annotated[Any, WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})] = Field(
-        default=None, description="Data of each event, any JSON value. Default: none."
+        default=None,
+        description="Added to each event's data, which has the scheduled time in `scheduled`: "
+        "an object's fields as they are, any other JSON value as `data`.",
     )
     missed_runs: Literal["skip", "one", "all"] = Field(
         default="skip",

@@ -112,5 +112,5 @@ class WebhookSpec(Model):
     )
     timeout: Duration = Field(
         default=30.0,
-        description="How long a request waits for the bus, or for the function's reply.",
+        description="How long a request waits for the function's reply; for the bus 5 s at most.",
     )

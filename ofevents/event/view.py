@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,36 @@ class EventView(dict[str, Any]):
         if key == "data":
             return self._event.data is not None
         return key == "time" and "time" in self._event.attributes
+
+    def _whole(self) -> dict[str, Any]:
+        """Everything decoded, for who reads the event as one value."""
+        for key in ("data", "time"):
+            self.get(key)
+        return {key: dict.__getitem__(self, key) for key in dict.keys(self)}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._whole())
+
+    def __len__(self) -> int:
+        return len(self._whole())
+
+    def __eq__(self, other: object) -> bool:
+        return self._whole() == other
+
+    def __ne__(self, other: object) -> bool:
+        # A dict has its own, which would not ask __eq__.
+        return not self == other
+
+    __hash__ = None  # as every dict
+
+    def keys(self) -> KeysView[str]:  # type: ignore[override] # a dict's own is a subclass
+        return self._whole().keys()
+
+    def values(self) -> ValuesView[Any]:  # type: ignore[override] # as keys
+        return self._whole().values()
+
+    def items(self) -> ItemsView[str, Any]:  # type: ignore[override] # as keys
+        return self._whole().items()
 
     def get(self, key: str, default: Any = None) -> Any:
         # dict.get would not ask __missing__.

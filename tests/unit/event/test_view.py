@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from ofevents.cel import DYN, EVENT, Environment, compile, to_json
 from ofevents.errors import EvaluationError
-from ofevents.event import Event
+from ofevents.event import Event, EventView
 
 
 def make(data: bytes | None = None, **attributes: str) -> Event:
@@ -40,3 +41,27 @@ def test_data_that_does_not_parse_fails_when_it_is_read() -> None:
     assert "data" in view
     with pytest.raises(EvaluationError, match="not the JSON"):
         view["data"]
+
+
+def test_read_as_one_value_it_is_whole() -> None:
+    def fresh() -> EventView:
+        return make(b'{"a":1}', time="2026-01-31T12:00:00Z").view()
+
+    names = {"specversion", "id", "source", "type", "data", "time"}
+    assert set(fresh()) == names
+    assert set(fresh().keys()) == names
+    assert len(fresh()) == len(names)
+    assert dict(fresh())["data"] == {"a": 1}
+    assert {**fresh()}["time"].year == 2026
+    assert {"a": 1} in fresh().values()
+    assert ("data", {"a": 1}) in fresh().items()
+    assert fresh() == fresh()
+    assert fresh() != make(b'{"a":2}', time="2026-01-31T12:00:00Z").view()
+
+
+def test_a_payload_of_the_whole_event_has_its_data_and_time() -> None:
+    program = compile("event", Environment(variables={"event": EVENT}), result=DYN)
+    view = make(b'{"a":1}', time="2026-01-31T12:00:00Z").view()
+    whole = to_json(program.evaluate({"event": view}))
+    assert whole["data"] == {"a": 1}
+    assert whole["time"] == "2026-01-31T12:00:00Z"
