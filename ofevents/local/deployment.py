@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -63,6 +64,7 @@ class Deployment:
         self._clock = clock
         self._changed = asyncio.Event()
         self._blocked: list[Key] = []
+        self._waits = ExitStack()
         self._leaving: dict[str, asyncio.Task[None]] = {}
 
     # -- the first time -----------------------------------------------------
@@ -127,6 +129,7 @@ class Deployment:
                 await self._clock.sleep(max(1.0, error.delay))
 
     def _show_blocked(self, resolution: Resolution) -> None:
+        self._waits.close()
         self._workers.forget(self._blocked)
         self._blocked = []
         for one in resolution.blocked:
@@ -135,6 +138,8 @@ class Deployment:
             name = (one.kind, f"{resource}/{entry}" if one.kind == "EventSource" else resource)
             worker = self._health.worker(*name)
             worker.stalled("Blocked", one.reason)
+            # Named, so that a restart is not thought to help.
+            self._waits.enter_context(worker.waiting("what it refers to"))
             self._blocked.append(name)
 
     # -- a change -----------------------------------------------------------

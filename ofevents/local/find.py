@@ -16,7 +16,7 @@ from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import open_bus
 from ofevents.clock import SystemClock
 from ofevents.errors import ConfigError
-from ofevents.local import datadir, folder
+from ofevents.local import datadir
 from ofevents.ports import Bus
 
 CONNECT: Final = 5.0
@@ -57,11 +57,15 @@ def find(
         return ResolvedBus(driver="jetstream", options={"url": given})
     where = list(files) or [Path.cwd()]
     directory = data or datadir.beside(where[0])
-    buses = folder.buses(where)
+    running: dict[str, ResolvedBus] = {}
     if datadir.held(directory) and (state := datadir.read(directory)) is not None:
-        # Those that run are embedded no more: they have an address.
         running = {name: ResolvedBus.model_validate(bus) for name, bus in state.buses.items()}
-        buses = {**buses, **running}
+    if given is None and len(running) == 1:
+        return next(iter(running.values()))
+    from ofevents.local import folder  # here: reading resources costs a fifth of a second
+
+    # Those that run are embedded no more: they have an address.
+    buses = {**folder.buses(where), **running}
     bus = _choose(buses, given, namespace, where, directory)
     if bus.options.get("embedded"):
         raise ConfigError(

@@ -115,3 +115,18 @@ async def test_a_trigger_that_went_while_nothing_ran_is_told(tmp_path: Path) -> 
     (folder.path / "trigger.yaml").unlink()
     async with running("-f", str(folder.path)) as run:
         await run.until(lambda: "keeps events for Trigger default/checkout" in run.texts(), "it")
+
+
+async def test_a_source_without_its_secret_waits_for_it(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    sources = folder.path / "sources.yaml"
+    auth = "auth: {bearer: {valueFrom: {secretKeyRef: {name: token, key: t}}}}"
+    sources.write_text(sources.read_text().replace("path: /orders", f"path: /orders, {auth}"))
+    async with running("-f", str(folder.path), "--watch") as run:
+        await run.until(lambda: run.states().get("shop/orders") == "stalled", "it is blocked")
+        assert "Secret default/token" in run.row("shop/orders")["message"]
+        (folder.path / "secret.yaml").write_text(
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: token}\nstringData: {t: hush}\n"
+        )
+        await run.ready("shop/orders")
+        assert "hush" not in str(run.lines)
