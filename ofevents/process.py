@@ -1,6 +1,7 @@
 """One process: its event loop, its signals, its end.
 
-Used by every async verb of the command line and by functions that run alone.
+Used by every async verb of the command line, by functions that run alone, and by
+the workers, whose every wait ends early when they are asked to stop (`unless`).
 
 The first SIGINT or SIGTERM asks to stop (the verb drains what is in hand); the
 second ends the process at once, after what it started has been killed.
@@ -47,6 +48,31 @@ def _only(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
+    """Await `work`; once `stop` is set it is cancelled, and has its time to end.
+
+    Returns:
+        whether it was completed.
+
+    Raises:
+        Exception: what `work` raised.
+    """
+    task = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            return False
+        task.result()
+        return True
+    finally:
+        left = [one for one in (task, stopping) if not one.done()]
+        for one in left:
+            one.cancel()
+        # A cancelled task may still have something to close.
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 class Stop:

@@ -28,9 +28,8 @@ from ofevents.local.programs import Program, Programs
 from ofevents.local.screen import JsonScreen, Screen, TextScreen
 from ofevents.local.way import Ways
 from ofevents.local.workers import Spec, Workers
-from ofevents.process import Stop
+from ofevents.process import Stop, unless
 from ofevents.resolve import Resolution
-from ofevents.trigger.stopping import unless
 
 SOURCES_WITHIN: Final = 1.0
 TRIGGERS_WITHIN: Final = 1.5

@@ -9,7 +9,7 @@ waiting, health and the end are here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from ofevents.errors import ConfigError, Disconnected, TemporaryError
 from ofevents.event import Event
 from ofevents.health import Health
 from ofevents.ports import Bus, Emit, Reply, Source, SourceFeatures, SourceIdentity, Store
+from ofevents.process import unless
 from ofevents.source.direct import open_direct
 from ofevents.source.emit import BusEmit
 from ofevents.source.letters import Letters
@@ -124,7 +125,7 @@ class _Entry:
             bus = open_bus(self._spec.bus, clock=self._clock)
             self.standing.watch(bus)
             with self.standing.worker.waiting(f"EventBus {self._spec.bus.name}"):
-                if not await _unless(self.stop, self._enter(bus, stack)):
+                if not await unless(self.stop, self._enter(bus, stack)):
                     return
             emit = await self._bus_emit(bus, features, stack)
             await self._serve(emit, bus.store if bus.features.store else None)
@@ -162,7 +163,7 @@ class _Entry:
 
         async def read() -> None:
             started = self.standing.started
-            if await _unless(self.stop, self._source.run(emit, store=store, started=started)):
+            if await unless(self.stop, self._source.run(emit, store=store, started=started)):
                 raise Disconnected(f"the {self._spec.source} source has ended by itself")
 
         await self.again(read, "source")
@@ -188,29 +189,8 @@ class _Entry:
                 RECONNECTS.labels(self._spec.namespace, self._spec.name, what).inc()
                 standing.log.warning("reconnecting", delay=round(pause, 3), reason=str(error))
                 with standing.worker.waiting(f"{what} of {self._spec.entry}"):
-                    await _unless(self.stop, clock.sleep(pause))
+                    await unless(self.stop, clock.sleep(pause))
 
 
 async def _suspended(*events: Event) -> Reply | None:
     raise TemporaryError("the EventSource is suspended (spec.suspend)", delay=_SUSPENDED_AGAIN)
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
-    """Await `work`; once `stop` is set it is cancelled, and has its time to end.
-
-    Returns:
-        whether it was completed.
-    """
-    task = asyncio.ensure_future(work)
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            return False
-        task.result()
-        return True
-    finally:
-        left = [one for one in (task, stopping) if not one.done()]
-        for one in left:
-            one.cancel()
-        await asyncio.gather(*left, return_exceptions=True)

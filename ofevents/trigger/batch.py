@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from ofevents.api.resolved import ResolvedDelivery
 from ofevents.errors import PermanentError
 from ofevents.ports import DONE, Delivery, Verdict, retry
+from ofevents.process import unless
 from ofevents.trigger.entries import Entries, Entry
-from ofevents.trigger.stopping import unless
 from ofevents.trigger.suspects import TRUSTED
 
 

@@ -17,7 +17,7 @@ from ofevents.api.resolved import ResolvedDelivery
 from ofevents.clock import Clock
 from ofevents.errors import Misconfigured, Unavailable
 from ofevents.ports import Delivery
-from ofevents.trigger.stopping import unless
+from ofevents.process import unless
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from ofevents.clock import Clock
 from ofevents.errors import BadEvent, TemporaryError
 from ofevents.health import WorkerHealth
 from ofevents.ports import DONE, Delivery, Received, Verdict, retry
+from ofevents.process import unless
 from ofevents.telemetry import Log
 from ofevents.trigger.handover import Handover, Later
 from ofevents.trigger.inbox import stored_at
-from ofevents.trigger.stopping import unless
 from ofevents.trigger.suspects import Suspects
 from ofevents.trigger.unread import unread
 

@@ -19,7 +19,7 @@ from typing import Final
 from ofevents.bus.lease import Lease
 from ofevents.clock import Clock
 from ofevents.ports import Bus, Handler, Received
-from ofevents.trigger.stopping import unless
+from ofevents.process import unless
 
 PREFIX: Final = "owner"
 """Where these leases lie in the store."""

@@ -16,12 +16,12 @@ from ofevents.api.resolved import ResolvedTrigger
 from ofevents.clock import Clock
 from ofevents.errors import EvaluationError, TemporaryError, TooLarge
 from ofevents.event import Event
+from ofevents.process import unless
 from ofevents.telemetry import FILTERED, WAITING
 from ofevents.trigger.evaluator import Broken, Decision, Evaluator, Joining, Owed, Step
 from ofevents.trigger.handover import Handover
 from ofevents.trigger.join import Joins
 from ofevents.trigger.joinstate import Match, Waits
-from ofevents.trigger.stopping import unless
 from ofevents.trigger.trace import Trace
 from ofevents.trigger.turns import Turn, Turns
 

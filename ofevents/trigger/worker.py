@@ -19,6 +19,7 @@ from ofevents.clock import Clock
 from ofevents.errors import ConfigError, Disconnected
 from ofevents.health import Health, WorkerHealth
 from ofevents.ports import Bus, Consumer
+from ofevents.process import unless
 from ofevents.subscriber import DeadLetters
 from ofevents.telemetry import RECONNECTS, Log
 from ofevents.trigger.entries import Entries
@@ -30,7 +31,6 @@ from ofevents.trigger.monitor import Monitor
 from ofevents.trigger.ownership import consume_alone
 from ofevents.trigger.serving import InboxServer
 from ofevents.trigger.steps import Steps
-from ofevents.trigger.stopping import unless
 from ofevents.trigger.suspects import Suspects
 from ofevents.trigger.trace import Trace
 
