@@ -44,6 +44,8 @@ def load(group: Group, name: str) -> Any:
     try:
         return points[name].load()
     except ImportError as error:
+        if (error.name or "").partition(".")[0] in ("ofevents", "ofevents_adapters"):
+            raise  # a defect of ours: no package would mend it
         raise ConfigError(
             f"the {what} {name!r} needs a library that is not installed ({error.name}): "
             f"pip install 'ofevents[{name}]'"

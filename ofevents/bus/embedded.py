@@ -129,11 +129,18 @@ class EmbeddedServer:
             self._log.warning("stopped", reason="left behind by a killed run", pid=process.pid)
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.terminate()
-                try:
-                    await asyncio.to_thread(process.wait, _END_WITHIN)
-                except psutil.TimeoutExpired:
+                if not await self._ended(process):
                     process.kill()
-                    await asyncio.to_thread(process.wait, _END_WITHIN)
+                    await self._ended(process)
+
+    async def _ended(self, process: psutil.Process) -> bool:
+        """Whether it ends within `_END_WITHIN`; a zombie that nobody reaps has ended."""
+        deadline = self._clock.monotonic() + _END_WITHIN
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if self._clock.monotonic() > deadline:
+                return False
+            await self._clock.sleep(0.02)
+        return True
 
     # -- the process --------------------------------------------------------
 

@@ -129,6 +129,8 @@ class Link:
                 if not isinstance(error, nats.errors.NoServersError):
                     self.reason = _why(error, self._shown)
             await self._discard()
+            if self._closing:
+                return  # the cancelling was swallowed by a client that was connecting
             delay = _BACKOFF[min(attempt, len(_BACKOFF) - 1)]
             attempt += 1
             if attempt > 1 and self.reason != said:

@@ -25,8 +25,8 @@ def checked(files: Sequence[Path], urls: Sequence[str], output: Output) -> Resol
     resolution = folder.read(files, urls)
     if resolution.errors:
         if output is Output.json:
-            typer.echo(validate._as_json(resolution, failed=True))
+            typer.echo(validate.as_json(resolution, failed=True))
         else:
-            validate._as_text(resolution)
+            validate.as_text(resolution)
         raise typer.Exit(1)
     return resolution

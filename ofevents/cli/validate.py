@@ -54,13 +54,14 @@ def validate(
     resolution = rehearse(documents, resolution)
     failed = bool(resolution.errors) or (strict and bool(resolution.warnings))
     if output is Output.json:
-        typer.echo(_as_json(resolution, failed))
+        typer.echo(as_json(resolution, failed))
     else:
-        _as_text(resolution)
+        as_text(resolution)
     raise typer.Exit(1 if failed else 0)
 
 
-def _as_json(resolution: Resolution, failed: bool) -> str:
+def as_json(resolution: Resolution, failed: bool) -> str:
+    """The problems and counts for a program; `ofevents run` shows them alike."""
     import json
 
     return json.dumps(
@@ -76,7 +77,8 @@ def _as_json(resolution: Resolution, failed: bool) -> str:
     )
 
 
-def _as_text(resolution: Resolution) -> None:
+def as_text(resolution: Resolution) -> None:
+    """The problems for a person, on standard output."""
     from rich.console import Console
 
     # Sentences are wrapped by the terminal, so that file:line:column stays one word.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -100,13 +101,17 @@ async def test_the_server_of_a_killed_owner_is_ended(tmp_path: Path) -> None:
         while not line.startswith(b"pid "):
             line = await owner.stdout.readline()
             assert line, "the owner ended"
-    left = int(line.split()[1])
-    owner.kill()
-    await owner.wait()
-    assert psutil.pid_exists(left), "the owner's kill -9 leaves its server behind"
-    async with EmbeddedServer(tmp_path, clock=CLOCK) as server:
-        assert [one.pid for one in embedded.orphans(tmp_path / "nats.conf")] == [server.pid]
-        assert await store(server, "1") == ["1"]
+    left = psutil.Process(int(line.split()[1]))
+    try:
+        owner.kill()
+        await owner.wait()
+        assert left.is_running(), "the owner's kill -9 leaves its server behind"
+        async with EmbeddedServer(tmp_path, clock=CLOCK) as server:
+            assert [one.pid for one in embedded.orphans(tmp_path / "nats.conf")] == [server.pid]
+            assert await store(server, "1") == ["1"]
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            left.kill()
 
 
 async def test_max_bytes_bounds_all_streams(tmp_path: Path) -> None:
