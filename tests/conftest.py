@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from tests.servers import ServerMissing
 
@@ -15,6 +16,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="a server that cannot be had is a failure, not a skip (CI)",
     )
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """A verb that was run in this process configures logging; the next test has its own."""
+    yield
+    structlog.reset_defaults()
 
 
 def _missing(error: BaseException | None) -> ServerMissing | None:
