@@ -14,11 +14,18 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 from weakref import WeakKeyDictionary
 
-from ofevents.bus import topics as names
 from ofevents.errors import BusFull, Disconnected
 from ofevents.ports import Consumer
+
+_PLACES: Final = {
+    "event": "events",
+    "topic": "events",
+    "inbox": "deliveries in inboxes",
+    "dead": "dead letters",
+}
 
 
 @dataclass(slots=True)
@@ -50,13 +57,20 @@ class Group:
 
 
 class Broker:
-    """All state of one memory bus. Times are Unix seconds, sizes bytes."""
+    """All state of one memory bus. Times are Unix seconds, sizes bytes.
+
+    Attributes:
+        max_bytes: most bytes of events and user topics together, of inboxes, and of
+            dead letters: three places as on JetStream, or a bus full of events could
+            not take the deliveries that settle them.
+        sizes: bytes in each of the three.
+    """
 
     def __init__(self, *, max_bytes: int, window: float) -> None:
         self.max_bytes = max_bytes
         self.window = window
         self.down = ""
-        self.size = 0
+        self.sizes = dict.fromkeys(_PLACES.values(), 0)
         self.logs: dict[str, deque[Record]] = {}
         self.groups: dict[str, Group] = {}
         self.entries: dict[str, tuple[bytes, int, float]] = {}
@@ -106,10 +120,10 @@ class Broker:
             del self._seen[old]
         if id in self._seen:
             return
-        self._make_room(len(body))
+        self._make_room(_place(topic), len(body))
         self._seen[id] = now
         record = Record(next(self._sequence), topic, now, headers, body)
-        self.size += len(body)
+        self.sizes[_place(topic)] += len(body)
         if due > now:
             heapq.heappush(self._due, (due, record.sequence, record))
         else:
@@ -123,28 +137,28 @@ class Broker:
                 record.owed.add(group.name)
                 group.ready.append(record)
 
-    def _make_room(self, size: int) -> None:
-        if self.size + size <= self.max_bytes:
+    def _make_room(self, place: str, size: int) -> None:
+        if self.sizes[place] + size <= self.max_bytes:
             return
         settled = [
             record
             for topic, log in self.logs.items()
-            if names.split(topic)[0] in ("event", "topic")
+            if place == _place(topic) == "events"
             for record in log
             if not record.owed
         ]
         for record in sorted(settled, key=lambda one: one.sequence):
             self._forget(record)
-            if self.size + size <= self.max_bytes:
+            if self.sizes[place] + size <= self.max_bytes:
                 return
         raise BusFull(
-            f"the bus holds {self.size} bytes of messages that are not settled, of "
+            f"the bus holds {self.sizes[place]} bytes of {place} that are not settled, of "
             f"{self.max_bytes} allowed (maxBytes): it takes no more until consumers settle some"
         )
 
     def _forget(self, record: Record) -> None:
         self.logs[record.topic].remove(record)
-        self.size -= len(record.body)
+        self.sizes[_place(record.topic)] -= len(record.body)
 
     # -- time ---------------------------------------------------------------
 
@@ -236,9 +250,15 @@ class Broker:
                 group.ready = deque(one for one in group.ready if one.sequence not in gone)
                 group.delayed = [entry for entry in group.delayed if entry[1] not in gone]
                 heapq.heapify(group.delayed)
-        self.size = sum(len(one.body) for log in self.logs.values() for one in log)
-        self.size += sum(len(record.body) for _, _, record in self._due)
+        self.sizes = dict.fromkeys(self.sizes, 0)
+        kept = itertools.chain(*self.logs.values(), (record for _, _, record in self._due))
+        for record in kept:
+            self.sizes[_place(record.topic)] += len(record.body)
         self.changed()
+
+
+def _place(topic: str) -> str:
+    return _PLACES[topic.partition(".")[0]]
 
 
 _BROKERS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Broker]] = WeakKeyDictionary()

@@ -6,9 +6,10 @@ the EventBus's name) in one event loop shares one broker, so a source and a
 Trigger meet although each opens its own connection; the broker outlives the
 connections and ends with the event loop.
 
-Options: `name`, `max_bytes` (default 256 MiB, all topics together), `max_size`
-(an event's largest size, 1 MiB), `duplicate_window` (120 s), `ack_wait` (30 s; only
-tells `hold`, as nobody can die here without giving back).
+Options: `name`, `max_bytes` (default 256 MiB: events and user topics together; as much
+again for inboxes, and for dead letters), `max_size` (an event's largest size, 1 MiB),
+`duplicate_window` (120 s), `ack_wait` (30 s; only tells `hold`, as nobody can die here
+without giving back).
 """
 
 from __future__ import annotations
@@ -151,8 +152,9 @@ class MemoryBus:
         """Until something changed, or `due` (Unix seconds) has come."""
         timer = None
         if due is not None:
+            # A timer that is cancelled says nothing, or each wait would wake the next one.
             timer = asyncio.create_task(self._clock.sleep(due - self._clock.now()))
-            timer.add_done_callback(lambda _: change.set())
+            timer.add_done_callback(lambda done: None if done.cancelled() else change.set())
         try:
             await change.wait()
             change.clear()

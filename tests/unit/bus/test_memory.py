@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
 
 import pytest
 
 from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import open_bus, topics
+from ofevents.bus.broker import Broker
 from ofevents.bus.memory import MemoryBus
 from ofevents.clock import ManualClock, SystemClock
-from ofevents.errors import Disconnected
+from ofevents.errors import BusFull, Disconnected
 from ofevents.event import Event
 from ofevents.ports import DONE, Consumer, Delivery, Message, Received, retry
 
@@ -89,3 +92,46 @@ async def test_fail_and_heal_act_as_a_lost_connection() -> None:
             await bus.publish(TOPIC, message("1"))
         bus.broker.heal()
         await bus.publish(TOPIC, message("1"))
+
+
+async def test_waiting_for_what_is_due_later_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [0]
+
+    def advance(self: Broker, now: float) -> None:
+        looks[0] += 1
+
+    async with MemoryBus(ResolvedBus(driver="memory", name="idle"), clock=SystemClock()) as bus:
+        await bus.ensure([INBOX], [Consumer(INBOX, (INBOX,))])
+        monkeypatch.setattr(Broker, "advance", advance)
+        stop = asyncio.Event()
+
+        async def handler(batch: list[Received]) -> None: ...
+
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            tasks.create_task(
+                bus.consume([INBOX], INBOX, handler, in_flight=1, started=lambda: None, stop=stop)
+            )
+            due = time.time() + 60
+            for id in "12":
+                delivery = Delivery("default/billing/charge", (event(id),), due=due)
+                await bus.publish(INBOX, Message(delivery, "charge", due=due))
+            for _ in range(100):
+                await asyncio.sleep(0)
+            stop.set()
+        assert looks[0] < 10
+
+
+async def test_a_place_that_is_full_leaves_room_in_the_others() -> None:
+    spec = ResolvedBus(driver="memory", name="places", options={"max_bytes": 2000})
+    delivery = Delivery("default/billing/charge", (event("1"),))
+    async with MemoryBus(spec, clock=SystemClock()) as bus:
+        await bus.ensure([TOPIC, INBOX], [Consumer("g", (TOPIC,)), Consumer(INBOX, (INBOX,))])
+        with pytest.raises(BusFull, match="bytes of events"):
+            for number in range(100):
+                await bus.publish(TOPIC, message(str(number)))
+        await bus.publish(INBOX, Message(delivery, "charge"))
+        with pytest.raises(BusFull, match="inboxes"):
+            for number in range(100):
+                await bus.publish(INBOX, Message(replace(delivery, generation=number), "charge"))
+        await bus.remove(topics=[INBOX])
+        await bus.publish(INBOX, Message(replace(delivery, generation=200), "charge"))
