@@ -101,7 +101,7 @@ class Batches:
                 later = await handover.offer(combined, stored)
                 if later is None:
                     return DONE
-                if not (self._ordered or handover.door.closed):
+                if not (self._ordered or self._entries.stays(later)):
                     for entry in entries:
                         part = replace(entry.delivery, attempt=later.delivery.attempt)
                         await handover.put(part, later.reason, later.due, entry.stored)

@@ -1,9 +1,10 @@
 """What is done with an inbox entry: read it, wait until it may be called, call it.
 
 The inbox's server and its two special orders (`ordered`, `batch`) share it. What
-waits for the subscriber as a whole (it is misconfigured) stays in hand, bounded by
-the consumer's in-flight count; what waits for its own next attempt goes back to the
-end of the inbox, kept by the bus until it is due.
+waits for the subscriber as a whole (it is misconfigured, or the bus has no room for
+what it writes) stays in hand, bounded by the consumer's in-flight count; what waits
+for its own next attempt goes back to the end of the inbox, kept by the bus until it
+is due.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ofevents.clock import Clock
-from ofevents.errors import BadEvent, TemporaryError
+from ofevents.errors import BadEvent, BusFull, TemporaryError
 from ofevents.health import WorkerHealth
 from ofevents.ports import DONE, Delivery, Received, Verdict, retry
 from ofevents.process import unless
@@ -102,7 +103,7 @@ class Entries:
                 later = await self._call(delivery, entry.stored, in_place)
             if later is None:
                 return DONE
-            if not (in_place or door.closed):
+            if not (in_place or self.stays(later)):
                 await self.handover.put(later.delivery, later.reason, later.due, entry.stored)
                 return DONE
             delivery = later.delivery
@@ -119,6 +120,10 @@ class Entries:
             self._log.warning("stalled", reason=error.reason, error=str(error))
             due = self.clock.now() + max(error.delay, RETRY_AFTER)
             return Later(delivery, error.reason, due)
+
+    def stays(self, later: Later) -> bool:
+        """Whether it waits for the subscriber as a whole: then it is not written anew."""
+        return self.handover.door.closed or later.reason == BusFull.reason
 
     async def wait(self, later: Later) -> bool:
         """Wait until it is due; False when asked to stop before."""

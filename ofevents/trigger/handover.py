@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from ofevents.api.resolved import ResolvedSubscriber, ResolvedTrigger
 from ofevents.clock import Clock
 from ofevents.errors import (
+    BusFull,
     Misconfigured,
     OfeventsError,
     PermanentError,
@@ -35,7 +36,10 @@ from ofevents.trigger.waits import NamedWait
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """A delivery that was called and must wait: why, and until when (Unix seconds)."""
+    """A delivery that was called and must wait: why, and until when (Unix seconds).
+
+    With the reason BusFull the bus has no room for what the subscriber writes.
+    """
 
     delivery: Delivery
     reason: str
@@ -122,6 +126,12 @@ class Handover:
             if isinstance(postponed.error, Misconfigured):
                 due = self.door.misconfigured(postponed.error)
             return Later(postponed.delivery, postponed.reason, due)
+        except BusFull as full:
+            # Its event takes room on the bus until it is settled: it has to leave the
+            # inputs for the inbox, which has room of its own, or room never comes.
+            self.door.full(full)
+            return Later(delivery, full.reason, 0.0)
+        self.door.settled()
         self._delivered.inc()
         self._age.observe(self._clock.now() - stored)
         self._log.debug("delivered", id=delivery.events[-1].id)
@@ -158,7 +168,7 @@ async def open_handover(
     bus: Bus,
     worker: WorkerHealth,
     clock: Clock,
-    report: Callable[[str, Misconfigured | None], None],
+    report: Callable[[str, Misconfigured | BusFull | None], None],
     trace: Trace | None,
 ) -> AsyncIterator[Handover]:
     """The way to that subscriber of the Trigger, with its connections.

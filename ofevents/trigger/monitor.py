@@ -1,8 +1,8 @@
 """A Trigger's health and lag, as `/status`, `/healthz` and the metrics show them.
 
 Health means progress (promise 8): an idle worker makes progress by looking, one
-with messages in hand only by settling them, and a lost bus or a misconfigured
-subscriber is Stalled with its reason.
+with messages in hand only by settling them. A lost bus, a full one that a subscriber
+writes to, or a misconfigured subscriber is Stalled with its reason.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 from ofevents.api.resolved import ResolvedTrigger
 from ofevents.bus.topics import inbox_group
 from ofevents.clock import Clock
-from ofevents.errors import Misconfigured, TemporaryError
+from ofevents.errors import BusFull, Misconfigured, TemporaryError
 from ofevents.health import WorkerHealth
 from ofevents.ports import Bus
 from ofevents.telemetry import IN_FLIGHT, LAG, PROGRESS, Log
@@ -31,7 +31,7 @@ class Monitor:
         self._resource = (spec.namespace, spec.name)
         self._reads = ", ".join(one.topic for one in spec.inputs)
         self._groups = {spec.group, *(inbox_group(one.inbox) for one in spec.subscribers)}
-        self._misconfigured: dict[str, str] = {}
+        self._troubles: dict[str, TemporaryError] = {}
         self._live = False
         self._shown: tuple[str, str] | None = None
         self._log = Log(trigger="/".join(self._resource))
@@ -42,12 +42,12 @@ class Monitor:
         self._shown = None
         self._show()
 
-    def report(self, subscriber: str, error: Misconfigured | None) -> None:
-        """A subscriber turned out misconfigured, or is well again (None)."""
+    def report(self, subscriber: str, error: Misconfigured | BusFull | None) -> None:
+        """A subscriber turned out misconfigured, the bus full for it, or all is well (None)."""
         if error is None:
-            self._misconfigured.pop(subscriber, None)
+            self._troubles.pop(subscriber, None)
         else:
-            self._misconfigured[subscriber] = str(error)
+            self._troubles[subscriber] = error
         self._show()
 
     async def run(self) -> None:
@@ -81,9 +81,9 @@ class Monitor:
         """Reason and message of what stands in the way, both "" for nothing."""
         if self._bus.connection:
             return "Disconnected", self._bus.connection
-        if self._misconfigured:
-            said = "; ".join(f"{name}: {why}" for name, why in self._misconfigured.items())
-            return Misconfigured.reason, said
+        if self._troubles:
+            said = "; ".join(f"{name}: {why}" for name, why in self._troubles.items())
+            return next(iter(self._troubles.values())).reason, said
         return "", ""
 
     async def _lag(self) -> None:

@@ -73,8 +73,6 @@ spec:
   - name: review
     sink: {{uri: {sink}}}
     delivery: {{timeout: 5s, concurrency: {concurrency}}}
-"""
-AUDIT = """
   - name: audit
     topic: opened
 """
@@ -104,11 +102,10 @@ async def flow(
     concurrency: int = 32,
     delay: float = 0.0,
     max_bytes: str = "256Mi",
-    audit: bool = True,
 ) -> AsyncIterator[Flow]:
     """Servers and specs; the test starts the workers.
 
-    `delay` is the sink's, in seconds; with `audit` the Trigger writes the topic, too.
+    `delay` is the sink's, in seconds. The Trigger writes the topic `opened`, too.
     """
     port = free_port()
     async with (
@@ -119,7 +116,7 @@ async def flow(
         await kafka.create_topic(TOPIC, 4, config={"max.message.bytes": "12000000"})
         resources = folder / "resources.yaml"
         resources.write_text(
-            (RESOURCES + AUDIT * audit).format(
+            RESOURCES.format(
                 secret=SECRET,
                 bus=bus.url,
                 max_bytes=max_bytes,

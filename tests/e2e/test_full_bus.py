@@ -19,7 +19,7 @@ async def test_a_full_bus_loses_nothing(tmp_path: Path) -> None:
     large = [b'{"number": %d, "pad": "%s"}' % (n, b"x" * 1000) for n in range(2000)]
     call = Webhook(id="late", name="push", action="", body=b'{"pad": "%s"}' % (b"x" * 20_000))
     async with (
-        flow(tmp_path, filter="true", max_bytes="1Mi", audit=False) as made,
+        flow(tmp_path, filter="true", max_bytes="1Mi") as made,
         Ofevents(tmp_path, "trigger", "-f", made.specs["reviews"], worker=True) as trigger,
         Ofevents(tmp_path, "source", "-f", made.specs["github/records"], worker=True) as source,
         Ofevents(tmp_path, "source", "-f", made.specs["github/hooks"], worker=True) as hooks,
