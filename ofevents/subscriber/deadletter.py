@@ -21,7 +21,7 @@ from typing import Final, Self
 
 from ofevents.api.resolved import HttpTarget, TopicTarget
 from ofevents.clock import Clock
-from ofevents.errors import OfeventsError, PermanentError, TemporaryError, TooLarge
+from ofevents.errors import BusFull, OfeventsError, PermanentError, TemporaryError, TooLarge
 from ofevents.event import Event, digest, to_http
 from ofevents.ports import Bus, Delivery, Message, Reply, Subscriber
 from ofevents.subscriber.http import HttpSubscriber, open_http
@@ -178,11 +178,16 @@ class DeadLetters:
         )
 
     async def _place(self, delivery: Delivery, note: Note) -> tuple[str, dict[str, str]]:
-        """Store it in the first place that takes it; which, and why not the sink, to log."""
+        """Store it in the first place that takes it; which, and why not the target, to log."""
         instead_of: dict[str, str] = {}
         if isinstance(self._target, TopicTarget):
-            await self._to_topic(self._target.topic, delivery, note)
-            return self._target.topic, instead_of
+            try:
+                await self._to_topic(self._target.topic, delivery, note)
+            except BusFull as error:
+                # The topic has room again once events are settled, this one among them.
+                instead_of = {"topic_failed": str(error)}
+            else:
+                return self._target.topic, instead_of
         if self._sink is not None:
             try:
                 await self._to_sink(self._sink, delivery, note)

@@ -13,6 +13,7 @@ from ofevents.bus import topics
 from ofevents.bus.memory import MemoryBus
 from ofevents.clock import ManualClock
 from ofevents.errors import (
+    BusFull,
     Disconnected,
     EvaluationError,
     OfeventsError,
@@ -21,7 +22,7 @@ from ofevents.errors import (
     Unavailable,
 )
 from ofevents.event import Event
-from ofevents.ports import Delivery, Payload, Reply
+from ofevents.ports import Consumer, Delivery, Message, Payload, Reply
 from ofevents.subscriber import DeadLetter, DeadLetters, Exhausted, GivenUp, Postponed
 from tests.servers.sink import Answer, Sink
 from tests.unit.subscriber.rig import (
@@ -134,6 +135,17 @@ async def test_a_topic_gets_what_is_too_large_without_data(bus: MemoryBus) -> No
     (received,) = await browse(bus, FAILED)
     assert received.body == large.replace(data=None)
     assert "left out" in received.headers["ofe-dead-note"]
+
+
+async def test_a_topic_without_room_does_not_keep_the_event_on_a_full_bus() -> None:
+    async with memory_bus("full-of-events", max_bytes=4000) as bus:
+        await bus.ensure([DEAD, FAILED], [Consumer("function", (FAILED,))])
+        with pytest.raises(BusFull):
+            for number in range(100):
+                await bus.publish(FAILED, Message(event(str(number)), "test"))
+        await store(letters(bus, TopicTarget(topic=FAILED)), delivery(event("late")))
+        (received,) = await browse(bus, DEAD)
+        assert received.body == delivery(event("late"))
 
 
 async def test_a_sink_gets_the_original_event(bus: MemoryBus) -> None:
