@@ -23,6 +23,7 @@ from ofevents.process import unless
 from ofevents.telemetry import Log
 from ofevents.trigger.handover import Handover, Later
 from ofevents.trigger.inbox import stored_at
+from ofevents.trigger.stalls import Stalls
 from ofevents.trigger.suspects import Suspects
 from ofevents.trigger.unread import unread
 
@@ -59,7 +60,7 @@ class Entries:
         self._trigger = trigger
         self._suspects = suspects
         self._worker = worker
-        self._log = Log(trigger=trigger, subscriber=handover.name)
+        self._stalls = Stalls(Log(trigger=trigger, subscriber=handover.name), clock)
 
     async def read(self, received: Received) -> Entry | None:
         """The entry; None when it was settled here, as it is no delivery."""
@@ -117,7 +118,7 @@ class Entries:
         except TemporaryError as error:
             if not in_place:
                 raise
-            self._log.warning("stalled", reason=error.reason, error=str(error))
+            self._stalls.tell(error.reason, str(error))
             due = self.clock.now() + max(error.delay, RETRY_AFTER)
             return Later(delivery, error.reason, due)
 
@@ -139,10 +140,10 @@ class Entries:
     def verdict(self, error: Exception) -> Verdict:
         """When to hand out again what could not be settled."""
         if isinstance(error, TemporaryError):
-            self._log.warning("stalled", reason=error.reason, error=str(error))
+            self._stalls.tell(error.reason, str(error))
             return retry(max(error.delay, RETRY_AFTER))
         # A defect of ours must not take the other messages with it.
-        self._log.error("stalled", reason="Defect", error=repr(error))
+        self._stalls.defect(error)
         return retry(RETRY_AFTER)
 
     @contextmanager

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ofevents.api.resolved import ResolvedTrigger
+from ofevents.clock import Clock
 from ofevents.errors import BadEvent, PermanentError, TemporaryError
 from ofevents.event import Event
 from ofevents.health import WorkerHealth
@@ -21,6 +22,7 @@ from ofevents.ports import DONE, Received, Verdict, retry
 from ofevents.subscriber import DeadLetters
 from ofevents.telemetry import CONSUMED, FILTERED, Log
 from ofevents.trigger.evaluator import NO_INPUT, Decision, Evaluator
+from ofevents.trigger.stalls import Stalls
 from ofevents.trigger.steps import Steps
 from ofevents.trigger.suspects import TRUSTED, Suspects
 from ofevents.trigger.trace import Trace
@@ -59,6 +61,7 @@ class Inputs:
         dead_letters: DeadLetters,
         suspects: Suspects,
         worker: WorkerHealth,
+        clock: Clock,
         trace: Trace | None,
     ) -> None:
         """`dead_letters` are the Trigger's own, for messages that no subscriber gets."""
@@ -72,6 +75,7 @@ class Inputs:
         # Not asked of the logger for each message: most are filtered, in a microsecond.
         self._verbose = trace is not None or spec.log_level == "debug"
         self._log = Log(trigger=self._trigger)
+        self._stalls = Stalls(self._log, clock)
         self._resource = (spec.namespace, spec.name)
         self._consumed = CONSUMED.labels(*self._resource)
 
@@ -127,7 +131,7 @@ class Inputs:
             received.settle(self._again(received, error))
         except Exception as error:
             # A defect of ours must not take the other messages with it.
-            self._log.error("stalled", reason="Defect", error=repr(error))
+            self._stalls.defect(error)
             received.settle(retry(FIRST_RETRY))
         finally:
             if decided is not None:
@@ -167,7 +171,7 @@ class Inputs:
 
     def _again(self, received: Received, error: TemporaryError) -> Verdict:
         wait = min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(received.attempt - 1, 30))
-        self._log.warning("stalled", reason=error.reason, error=str(error))
+        self._stalls.tell(error.reason, str(error))
         if self._trace is not None:
             self._trace(_id(received), self._trigger, "", "unsettled", str(error))
         return retry(max(error.delay, wait))

@@ -16,6 +16,7 @@ from ofevents.errors import BusFull, Misconfigured, TemporaryError
 from ofevents.health import WorkerHealth
 from ofevents.ports import Bus
 from ofevents.telemetry import IN_FLIGHT, LAG, PROGRESS, Log
+from ofevents.trigger.stalls import Stalls
 
 INTERVAL: Final = 1.0
 LAG_EVERY: Final = 15
@@ -35,11 +36,13 @@ class Monitor:
         self._live = False
         self._shown: tuple[str, str] | None = None
         self._log = Log(trigger="/".join(self._resource))
+        self._stalls = Stalls(self._log, clock)
+        self._told = True
 
     def started(self) -> None:
         """The consumer is live; called again after each reconnect."""
         self._live = True
-        self._shown = None
+        self._shown, self._told = None, True
         self._show()
 
     def report(self, subscriber: str, error: Misconfigured | BusFull | None) -> None:
@@ -72,10 +75,12 @@ class Monitor:
         self._shown = problem
         if problem == ("", ""):
             self._worker.ready(self._reads)
-            self._log.info("started", address=self._reads)
+            if self._told:  # what was not told need not be taken back
+                self._log.info("started", address=self._reads)
+            self._told = False
         else:
             self._worker.stalled(*problem)
-            self._log.warning("stalled", reason=problem[0], error=problem[1])
+            self._told |= self._stalls.tell(*problem)
 
     def _problem(self) -> tuple[str, str]:
         """Reason and message of what stands in the way, both "" for nothing."""

@@ -222,6 +222,7 @@ class _Session:
             dead_letters=own,
             suspects=Suspects(bus.store, spec.group),
             worker=self._worker,
+            clock=self._clock,
             trace=self._trace,
         )
 

@@ -83,6 +83,7 @@ class World:
             dead_letters=sink,
             suspects=Suspects(store, "g"),
             worker=WorkerHealth("Trigger", "shop/trg", self.clock),
+            clock=self.clock,
             trace=None,
         )
 
