@@ -22,6 +22,10 @@ _DEFAULT_BYTES: Final = 10 * 1024**3
 _LEAST_BYTES: Final = 16 * 1024**2
 _NOT_FOUND: Final = (10014, 10059)  # consumer, stream
 _NO_STORAGE: Final = (10028, 10047)
+_IN_USE: Final = 10058  # a stream of that name, configured in another way
+_SIZE: Final = "ofevents-max-bytes"
+"""In the metadata of a stream that is created larger than it shall be: its size."""
+_TRIES: Final = 10
 
 
 class ApiError(Exception):
@@ -111,18 +115,37 @@ class Streams:
         try:
             for which in STREAMS:
                 config = self.layout.stream_config(which)
-                if not await self._update(config):
-                    await self._create(which, config)
+                await self._provide(which, config)
                 if which == "events":
                     events = await self.info(config["name"])
                     self.events_limit = events["config"]["max_bytes"]
-            bucket = self.layout.bucket_config()
-            if not await self._update(bucket):
-                await self.api(f"STREAM.CREATE.{bucket['name']}", bucket)
+            await self._provide(None, self.layout.bucket_config())
         except ApiError as error:
             if error.status >= 500 and error.code not in _NO_STORAGE:
                 raise Disconnected(f"JetStream is not ready: {error}") from error
             raise ConfigError(f"the nats-server refuses the bus's streams: {error}") from error
+
+    async def _provide(self, which: Which | None, config: dict[str, Any]) -> None:
+        """Bring it up to date, or create it; `which` is None for the bucket.
+
+        Workers that meet on a fresh server all find nothing and create it: who comes
+        second is refused, and finds what the first one made.
+        """
+        for left in reversed(range(_TRIES)):
+            if await self._update(config):
+                return
+            try:
+                await self._create(which, config)
+                return
+            except ApiError as error:
+                # The first one's stream may also have taken the storage.
+                if error.code not in (_IN_USE, *_NO_STORAGE) or not left:
+                    raise
+                if error.code != _IN_USE and not await self._there(config["name"]):
+                    raise
+
+    async def _there(self, stream: str) -> bool:
+        return await self._if_there(f"STREAM.INFO.{stream}") is not None
 
     async def _update(self, config: dict[str, Any]) -> bool:
         """Bring an existing stream up to date; False where there is none."""
@@ -132,29 +155,35 @@ class Streams:
         current = found["config"]
         # Storage cannot change; the server would refuse all of the update for it.
         wanted = {**current, **config, "storage": current["storage"]}
+        if size := (current.get("metadata") or {}).get(_SIZE):
+            # Whoever created it has not made it smaller yet, or has died before.
+            wanted |= {"max_bytes": int(size)} if "max_bytes" not in config else {}
+            wanted["metadata"] = {k: v for k, v in current["metadata"].items() if k != _SIZE}
         if wanted != current:
             await self.api(f"STREAM.UPDATE.{config['name']}", wanted)
         return True
 
-    async def _create(self, which: Which, config: dict[str, Any]) -> None:
+    async def _create(self, which: Which | None, config: dict[str, Any]) -> None:
         """Create it with the size asked for, or with as much as the server grants."""
         create = f"STREAM.CREATE.{config['name']}"
-        if "max_bytes" in config:
+        if "max_bytes" in config or which is None:
             await self.api(create, config)
             return
         size = self.layout.limit(which, self.events_limit or _DEFAULT_BYTES)
         while True:
-            # Events are asked for with room for the inboxes, dead letters and the store.
-            roomy = _SHARES * size if which == "events" else size
             try:
-                await self.api(create, {**config, "max_bytes": roomy})
-                break
+                if which != "events":
+                    await self.api(create, {**config, "max_bytes": size})
+                    return
+                # Asked for with room for the inboxes, dead letters and the store.
+                roomy = {"max_bytes": _SHARES * size, "metadata": {_SIZE: str(size)}}
+                await self.api(create, {**config, **roomy})
+                await self._update(config)
+                return
             except ApiError as error:
                 if error.code not in _NO_STORAGE or size // 2 < _LEAST_BYTES:
                     raise
             size //= 2
-        if roomy != size:
-            await self.api(f"STREAM.UPDATE.{config['name']}", {**config, "max_bytes": size})
 
     async def ensure(self, consumers: Sequence[Consumer]) -> None:
         """Create or update each group's consumer, one per stream its topics lie in."""

@@ -377,3 +377,34 @@ async def test_a_group_near_max_age_is_a_warning(server: NatsServer) -> None:
                 await Watch(bus._link, bus._streams, bus.store, clock).look()
             said = {log["group"] for log in logs if log["event"] == "stalled"}
             assert said == warned, f"after {days} of 7 days"
+
+
+@pytest.mark.parametrize("options", [{}, {"max_bytes": 64 * 1024**2}])
+async def test_workers_that_meet_on_a_fresh_server_agree(
+    server: NatsServer, options: dict[str, object]
+) -> None:
+    """Each finds no stream and creates it; all but one come second."""
+    for number in range(5):
+        buses = [make(server.url, stream=f"fresh{number}", **options) for _ in range(8)]
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(bus.__aenter__() for bus in buses))
+        try:
+            config = (await buses[0]._streams.info(f"fresh{number}-events"))["config"]
+            assert {bus._streams.events_limit for bus in buses} == {config["max_bytes"]}
+            assert not any(name.startswith("ofevents") for name in config["metadata"])
+            await asyncio.gather(*(bus.publish(TOPIC, message("1")) for bus in buses))
+            assert len([one async for one in buses[0].browse([TOPIC])]) == 1
+        finally:
+            for bus in buses:
+                await bus.__aexit__(None, None, None)
+
+
+async def test_a_stream_whose_creator_died_gets_its_size(server: NatsServer) -> None:
+    size = 32 * 1024**2
+    async with make(server.url) as bus:
+        config = make(server.url, stream="half")._streams.layout.stream_config("events")
+        large = {"max_bytes": 3 * size, "metadata": {"ofevents-max-bytes": str(size)}}
+        await bus._streams.api(f"STREAM.CREATE.{config['name']}", {**config, **large})
+    for _ in range(2):
+        async with make(server.url, stream="half") as bus:
+            assert bus._streams.events_limit == size
