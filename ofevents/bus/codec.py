@@ -99,14 +99,15 @@ def message_id(topic: str, message: Message) -> str:
     """The deduplication id of promise 3.
 
     Over topic, writer, and the identity of each event in order; what tells a move
-    on purpose from the same move repeated is the generation, or the operation.
+    on purpose from the same move repeated is the generation, and the operation of a
+    redrive or replay, whose deliveries are moved on purpose as any other.
     """
     body = message.body
     if isinstance(body, Event):
         return digest(topic, message.writer, body.source, body.id, str(message.generation))
     events = [part for event in body.events for part in (event.source, event.id)]
-    once = body.operation or str(body.generation)
-    return digest(topic, message.writer, body.subscriber, *events, once)
+    move = (body.operation, str(body.generation))
+    return digest(topic, message.writer, body.subscriber, *events, *move)
 
 
 def _encode_delivery(delivery: Delivery) -> tuple[bytes, int]:
