@@ -21,12 +21,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import unquote
 
 import orjson
 
 from ofevents.errors import BadEvent
-from ofevents.event import Event, check_attributes, digest
+from ofevents.event import Event, digest, from_http
 from ofevents.ports import Delivery, Message, Payload
 
 DATA_AT: Final = "ofevents-data"
@@ -88,10 +87,10 @@ def decode(headers: Mapping[str, str], body: bytes) -> Event | Delivery:
         raise BadEvent(
             f"not a message of ofevents: its headers do not fit its body ({error})"
         ) from error
-    if "ce-specversion" in headers:
-        return _binary(headers, body)
     if headers.get(CONTENT_TYPE, "").startswith("application/cloudevents-batch"):
         raise BadEvent("not one CloudEvent but a batch: publish its events one by one")
+    if "ce-specversion" in headers:
+        return _binary(headers, body)
     return Event.from_json(body)
 
 
@@ -162,8 +161,13 @@ def _decode_delivery(body: bytes, table_at: int) -> Delivery:
 
 
 def _binary(headers: Mapping[str, str], body: bytes) -> Event:
-    attributes = {k[3:]: unquote(v) for k, v in headers.items() if k.startswith("ce-")}
-    if content_type := headers.get(CONTENT_TYPE):
-        attributes["datacontenttype"] = content_type
-    check_attributes(attributes)
-    return Event(attributes, body or None)
+    """A stranger's event, read by the rules of HTTP; CloudEvents has NATS use the same."""
+    # Bytes again, as bad UTF-8 in a header came here as lone surrogates.
+    pairs = [
+        (name.encode("utf-8", "replace"), value.encode("utf-8", "surrogateescape"))
+        for name, value in headers.items()
+    ]
+    found = from_http(pairs, body)
+    if not found or len(found) > 1:
+        raise BadEvent("not one CloudEvent but a batch: publish its events one by one")
+    return found[0]

@@ -43,6 +43,7 @@ def events(draw: st.DrawFn) -> Event:
     )
 
 
+BINARY = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "s", "ce-type": "t"}
 DELIVERIES = st.builds(
     Delivery,
     subscriber=TEXT,
@@ -98,13 +99,14 @@ def test_strangers_structured_and_binary_events_are_read() -> None:
         "ce-specversion": "1.0",
         "ce-id": "1",
         "ce-source": "%E2%82%AC",
-        "ce-type": "t",
+        "ce-type": '"a \\"t\\""',
         "content-type": "text/plain",
+        "\udcff": "not ours",
     }
-    binary = codec.decode(headers, b"hello")
-    assert binary == Event.create(
-        id="1", source="€", type="t", datacontenttype="text/plain", data=b"hello"
-    )
+    for data in (b"hello", b""):
+        assert codec.decode(headers, data) == Event.create(
+            id="1", source="€", type='a "t"', datacontenttype="text/plain", data=data
+        )
 
 
 @pytest.mark.parametrize(
@@ -117,6 +119,10 @@ def test_strangers_structured_and_binary_events_are_read() -> None:
         ({codec.TABLE_AT: "5"}, b'{"a":[[1,2,3]]}'),
         ({codec.CONTENT_TYPE: "application/cloudevents-batch+json"}, b"[]"),
         ({"ce-specversion": "1.0", "ce-id": "1"}, b""),
+        ({**BINARY, "ce-subject": "%FF"}, b""),
+        ({**BINARY, "ce-subject": "\udcff"}, b""),
+        ({**BINARY, "ce-data": "1"}, b""),
+        ({**BINARY, codec.CONTENT_TYPE: "application/cloudevents-batch+json"}, b"[]"),
     ],
 )
 def test_what_is_no_message_is_a_bad_event(headers: dict[str, str], body: bytes) -> None:
