@@ -17,7 +17,9 @@ from ofevents.resolve.problems import Path
 
 _PASSES: Final = 20
 _BUS: Final[Path] = ("spec", "eventBus")
-_STANDS_FOR: Final[dict[str, Any]] = {"topic": "salvaged"}
+_FILLED: Final = "salvaged"
+"""Stands for a missing text, so that what is beside it is still checked."""
+_STANDS_FOR: Final[dict[str, Any]] = {"topic": _FILLED}
 """An input or a subscriber that is wrong: its name and its index still count."""
 
 
@@ -27,17 +29,33 @@ def salvage(value: Any) -> api.Document | None:
     if model is None:
         return None
     rest = copy.deepcopy(value)
+    filled: set[Path] = set()
     for _ in range(_PASSES):
         try:
             return model.model_validate(rest, by_alias=True, by_name=False)
         except ValidationError as error:
             for detail in error.errors(include_url=False):
                 path = path_of(detail)
-                if detail["type"] == "missing" and path == _BUS:
-                    rest["spec"]["eventBus"] = "default"
-                elif not _take_away(rest, path[:-1] if detail["type"] == "missing" else path):
+                missing = detail["type"] == "missing"
+                if missing and path not in filled and _fill(rest, path):
+                    filled.add(path)
+                elif not _take_away(rest, path[:-1] if missing or path in filled else path):
                     return None
     return None
+
+
+def _fill(document: dict[str, Any], path: Path) -> bool:
+    """Put a text where one is missing; False where nothing can be put."""
+    holder: Any = document
+    try:
+        for part in path[:-1]:
+            holder = holder[part]
+    except (KeyError, IndexError, TypeError):
+        return False
+    if not isinstance(holder, dict):
+        return False
+    holder[path[-1]] = "default" if path == _BUS else _FILLED
+    return True
 
 
 def _take_away(document: dict[str, Any], path: Path) -> bool:

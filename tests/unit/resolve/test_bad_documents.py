@@ -231,3 +231,19 @@ subscribers:
         (20, "spec.subscribers[1].condition"),
         (21, "spec.subscribers[2].payload"),
     ]
+
+
+def test_a_missing_field_hides_no_bad_expression(tmp_path: Path) -> None:
+    bad = resource(
+        "EventSource",
+        "s",
+        """
+eventBus: default
+kafka:
+  orders: {topic: orders, authRequired: false, filter: event.tpe == 'x'}
+""",
+    )
+    assert [each.path for each in of(tmp_path, bad).problems if each.severity == "error"] == [
+        "spec.kafka.orders.brokers",
+        "spec.kafka.orders.filter",
+    ]
