@@ -117,7 +117,7 @@ class ResolvedTrigger(Resolved):
     name: str
     implicit: bool = False
     """Made of the EventSource of that name, which has both an eventBus and a sink; a
-    Trigger of the same name is another one (`group` and `dead_topic` tell them apart)."""
+    Trigger of the same name is another one: see `owner`."""
     bus: ResolvedBus
     inputs: tuple[ResolvedInput, ...]
     window: float = 60.0
@@ -130,6 +130,14 @@ class ResolvedTrigger(Resolved):
     dead_topic: str
     in_flight: int = 1024
     """Messages in hand at most (promise 7)."""
+
+    @property
+    def owner(self) -> str:
+        """Who it is among the Triggers of its namespace, as in the names of its topics.
+
+        Of ids, store keys, health and metrics; no Trigger's name has a slash.
+        """
+        return f"source/{self.name}" if self.implicit else self.name
 
 
 class ResolvedSource(Resolved):

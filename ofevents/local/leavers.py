@@ -31,7 +31,7 @@ async def retire(inbox: str, name: str, trigger: ResolvedTrigger, bus: Bus, cloc
         bus=bus,
         target=None,
         dead_topic=trigger.dead_topic,
-        owner=f"{trigger.namespace}/{trigger.name}",
+        owner=f"{trigger.namespace}/{trigger.owner}",
         clock=clock,
     )
 

@@ -51,8 +51,8 @@ def reachable(
 
 
 def title(spec: Spec) -> str:
-    """`shop/orders` for an entry of an EventSource, `checkout` for a Trigger."""
-    return f"{spec.name}/{spec.entry}" if isinstance(spec, ResolvedSource) else spec.name
+    """`shop/orders` for an entry of an EventSource, `checkout` or `source/shop` for a Trigger."""
+    return f"{spec.name}/{spec.entry}" if isinstance(spec, ResolvedSource) else spec.owner
 
 
 def select(specs: Sequence[Spec], name: str | None) -> list[Spec]:

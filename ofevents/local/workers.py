@@ -33,12 +33,9 @@ FIRST_BACKOFF, LAST_BACKOFF = 1.0, 30.0
 
 def key(spec: Spec) -> Key:
     """The name under which a worker reports its health."""
-    resource = f"{spec.namespace}/{spec.name}"
     if isinstance(spec, ResolvedSource):
-        return "EventSource", f"{resource}/{spec.entry}"
-    if spec.implicit:  # not the Trigger of the EventSource's name, if there is one
-        return "Trigger", f"{spec.namespace}/source/{spec.name}"
-    return "Trigger", resource
+        return "EventSource", f"{spec.namespace}/{spec.name}/{spec.entry}"
+    return "Trigger", f"{spec.namespace}/{spec.owner}"
 
 
 class _Worker:

@@ -15,10 +15,12 @@ from ofevents.telemetry import CALL_TIME
 def labels(subscriber: str) -> tuple[str, str, str]:
     """namespace, name and subscriber of `namespace/trigger/name`, as metrics want them.
 
-    An EventSource's own deliveries have no third part: the label is empty.
+    The implicit Trigger of an EventSource is `source/<name>`. A function's own
+    deliveries have no third part: the label is empty.
     """
-    namespace, name, own, *_ = (*subscriber.split("/", 2), "", "")
-    return namespace, name, own
+    namespace, _, rest = subscriber.partition("/")
+    name, _, own = rest.rpartition("/")
+    return (namespace, name, own) if name else (namespace, own, "")
 
 
 class Measure:

@@ -93,7 +93,7 @@ class Evaluator:
         for at, one in enumerate(spec.inputs):
             before = self._topics.get(one.topic, ())
             self._topics[one.topic] = (*before, compile_input(1 << at, one))
-        owner = f"{spec.namespace}/{spec.name}"
+        owner = f"{spec.namespace}/{spec.owner}"
         self._conditions = tuple(
             compile_subscriber(at, one, owner, spec.inputs)
             for at, one in enumerate(spec.subscribers)

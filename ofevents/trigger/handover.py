@@ -176,14 +176,14 @@ async def open_handover(
     Raises:
         ConfigError: its target is wrong.
     """
-    subscriber_id = f"{spec.namespace}/{spec.name}/{subscriber.name}"
+    subscriber_id = f"{spec.namespace}/{spec.owner}/{subscriber.name}"
     others = len(spec.subscribers) > 1
 
     def retrying(delivery: Delivery, error: Unavailable) -> None:
         for event in delivery.events if trace is not None else ():
             assert trace is not None
             trace(
-                event.id, f"{spec.namespace}/{spec.name}", subscriber.name, "retrying", str(error)
+                event.id, f"{spec.namespace}/{spec.owner}", subscriber.name, "retrying", str(error)
             )
 
     door = Door(
@@ -197,7 +197,7 @@ async def open_handover(
         bus=bus,
         target=subscriber.dead_letter,
         dead_topic=spec.dead_topic,
-        owner=f"{spec.namespace}/{spec.name}",
+        owner=f"{spec.namespace}/{spec.owner}",
         clock=clock,
     )
     # The dead letters are stored here and not by the pipeline: what became of a

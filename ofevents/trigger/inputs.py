@@ -65,7 +65,7 @@ class Inputs:
         trace: Trace | None,
     ) -> None:
         """`dead_letters` are the Trigger's own, for messages that no subscriber gets."""
-        self._trigger = f"{spec.namespace}/{spec.name}"
+        self._trigger = f"{spec.namespace}/{spec.owner}"
         self._decide = evaluator.decide
         self._steps = steps
         self._dead_letters = dead_letters
@@ -76,7 +76,7 @@ class Inputs:
         self._verbose = trace is not None or spec.log_level == "debug"
         self._log = Log(trigger=self._trigger)
         self._stalls = Stalls(self._log, clock)
-        self._resource = (spec.namespace, spec.name)
+        self._resource = (spec.namespace, spec.owner)
         self._consumed = CONSUMED.labels(*self._resource)
 
     async def handle(self, batch: list[Received]) -> None:

@@ -29,7 +29,7 @@ class Monitor:
         self._bus = bus
         self._worker = worker
         self._clock = clock
-        self._resource = (spec.namespace, spec.name)
+        self._resource = (spec.namespace, spec.owner)
         self._reads = ", ".join(one.topic for one in spec.inputs)
         self._groups = {spec.group, *(inbox_group(one.inbox) for one in spec.subscribers)}
         self._troubles: dict[str, TemporaryError] = {}

@@ -27,7 +27,7 @@ async def remove(spec: ResolvedTrigger, bus: Bus) -> None:
     groups = [one.group for one in consumers(spec)]
     inboxes = [one.inbox for one in spec.subscribers]
     await bus.remove(topics=[*inboxes, spec.dead_topic], groups=groups)
-    prefixes = [join.prefix(spec.namespace, spec.name), *map(suspects.prefix, groups)]
+    prefixes = [join.prefix(spec.namespace, spec.owner), *map(suspects.prefix, groups)]
     for prefix in prefixes:
         async for key, _ in bus.store.list(prefix):
             await bus.store.delete(key)

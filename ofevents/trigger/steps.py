@@ -56,7 +56,7 @@ class Steps:
         trace: Trace | None,
     ) -> None:
         """`handovers` are in the order of the subscribers."""
-        self._resource = (spec.namespace, spec.name)
+        self._resource = (spec.namespace, spec.owner)
         self._evaluator = evaluator
         self._joins = joins
         self._handovers = handovers

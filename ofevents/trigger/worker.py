@@ -51,14 +51,14 @@ async def run(
     The caller bounds the end by cancelling: what is unsettled then comes again.
 
     Args:
-        health: gets a worker `Trigger`, `namespace/name`.
+        health: gets a worker `Trigger`, `namespace/owner` (see `ResolvedTrigger.owner`).
         trace: is told each event's way; see `Trace`.
 
     Raises:
         ConfigError: an expression or a target is wrong, or the bus's driver is missing.
     """
-    worker = health.worker("Trigger", f"{spec.namespace}/{spec.name}")
-    log = Log(trigger=f"{spec.namespace}/{spec.name}")
+    worker = health.worker("Trigger", f"{spec.namespace}/{spec.owner}")
+    log = Log(trigger=f"{spec.namespace}/{spec.owner}")
     try:
         evaluator = Evaluator(spec)
         backoff = FIRST_BACKOFF
@@ -70,7 +70,7 @@ async def run(
                 if clock.monotonic() - began > LONGEST_BACKOFF:
                     backoff = FIRST_BACKOFF
                 worker.stalled(error.reason, str(error))
-                RECONNECTS.labels(spec.namespace, spec.name, "bus").inc()
+                RECONNECTS.labels(spec.namespace, spec.owner, "bus").inc()
                 log.warning("reconnecting", delay=backoff, reason=str(error))
                 with worker.waiting(f"EventBus {spec.bus.name}"):
                     await unless(stop, clock.sleep(max(error.delay, backoff)))
@@ -118,7 +118,7 @@ class _Session:
         self._clock = clock
         self._stop = stop
         self._trace = trace
-        self._name = f"{spec.namespace}/{spec.name}"
+        self._name = f"{spec.namespace}/{spec.owner}"
 
     async def run(self) -> None:
         """Raises Disconnected when the connection is lost for good."""
@@ -201,7 +201,7 @@ class _Session:
             bus,
             self._evaluator,
             namespace=spec.namespace,
-            trigger=spec.name,
+            trigger=spec.owner,
             subscribers=tuple(one.name for one in spec.subscribers),
             window=spec.window,
             clock=self._clock,
