@@ -10,8 +10,7 @@ away, shared by all workers, enters here, by `failed` and `closed`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -114,15 +113,6 @@ class Door:
     @property
     def _until(self) -> float:
         return max(self._wrong.until, self._full.until)
-
-    @contextmanager
-    def passing(self) -> Iterator[None]:
-        """Counts a direct delivery while it lasts."""
-        self.inside += 1
-        try:
-            yield
-        finally:
-            self.inside -= 1
 
     async def opened(self, stop: asyncio.Event) -> bool:
         """Return True once calls may be made, False when asked to stop before."""

@@ -93,8 +93,12 @@ class Handover:
         if diversion is not None:
             await self.put(delivery, diversion.reason, diversion.due, stored)
             return
-        with self.door.passing(), self.wait:
-            later = await self.call(delivery, stored)
+        self.door.inside += 1
+        try:
+            with self.wait:
+                later = await self.call(delivery, stored)
+        finally:
+            self.door.inside -= 1
         if later is not None:
             await self.put(later.delivery, later.reason, later.due, stored)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
 from ofevents.errors import PermanentError
@@ -37,38 +37,53 @@ def prefix(group: str) -> str:
     return f"suspect/{group}/"
 
 
+class _Trusted:
+    """Counts the trusted messages in hand; `none` is set while there are none.
+
+    They wait while `alone` is held.
+    """
+
+    def __init__(self) -> None:
+        self.alone = asyncio.Lock()
+        self.none = asyncio.Event()
+        self.none.set()
+        self._passing = 0
+
+    async def __aenter__(self) -> None:
+        while self.alone.locked():
+            async with self.alone:
+                pass
+        self._passing += 1
+        if self._passing == 1:
+            self.none.clear()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._passing -= 1
+        if not self._passing:
+            self.none.set()
+
+
 class Suspects:
     """Lets trusted messages pass together, and each suspect alone."""
 
     def __init__(self, store: Store, group: str) -> None:
         self._store = store
         self._prefix = prefix(group)
-        self._passing = 0
-        self._free = asyncio.Event()
-        self._free.set()
-        self._alone = asyncio.Lock()
+        self._trusted = _Trusted()
+        self._alone = self._trusted.alone
 
-    @asynccontextmanager
-    async def handling(self, received: Received) -> AsyncIterator[CrashLoop | None]:
+    def handling(self, received: Received) -> AbstractAsyncContextManager[CrashLoop | None]:
         """Around the handling of a message: the verdict where it must not be read.
 
         Raises:
             TemporaryError: the store is gone; the message must come again.
         """
-        if received.attempt <= TRUSTED:
-            # The usual way waits for nothing unless a suspect is in hand.
-            while self._alone.locked():
-                async with self._alone:
-                    pass
-            self._passing += 1
-            self._free.clear()
-            try:
-                yield None
-            finally:
-                self._passing -= 1
-                if not self._passing:
-                    self._free.set()
-            return
+        # Each message passes here: what it enters is made once, and waits for nothing
+        # unless a suspect is in hand.
+        return self._trusted if received.attempt <= TRUSTED else self._suspected(received)
+
+    @asynccontextmanager
+    async def _suspected(self, received: Received) -> AsyncIterator[CrashLoop | None]:
         key = f"{self._prefix}{received.topic}/{received.position}"
         async with self._exclusive():
             entry = await self._store.get(key)
@@ -99,7 +114,7 @@ class Suspects:
 
         timer = None
         try:
-            await self._free.wait()
+            await self._trusted.none.wait()
             timer = asyncio.get_running_loop().call_later(LONGEST_ALONE, release)
             yield
         finally:
