@@ -66,8 +66,7 @@ async def open_direct(
             letters = Letters(spec, await stack.enter_async_context(dead), standing)
         inner = await stack.enter_async_context(
             pipeline(
-                spec.target, spec.delivery, bus=None, dead_letters=None,
-                subscriber_id=name, clock=clock,
+                spec.target, spec.delivery, bus=None, subscriber_id=name, clock=clock
             )
         )  # fmt: skip
         yield WaitingEmit(spec, inner, screen, letters, standing)

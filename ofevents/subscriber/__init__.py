@@ -5,7 +5,7 @@ attempt) and `DeadLetters`; everything else is how these are made.
 """
 
 from ofevents.subscriber.answer import Answers
-from ofevents.subscriber.deadletter import DeadLetter, DeadLetters
+from ofevents.subscriber.deadletter import DeadLetters
 from ofevents.subscriber.http import HttpSubscriber, open_http
 from ofevents.subscriber.limit import Limit
 from ofevents.subscriber.measure import Measure
@@ -19,7 +19,6 @@ from ofevents.subscriber.topic import TopicSubscriber
 __all__ = [
     "Answers",
     "Backoff",
-    "DeadLetter",
     "DeadLetters",
     "Exhausted",
     "GivenUp",

@@ -21,12 +21,11 @@ from typing import Final, Self
 
 from ofevents.api.resolved import HttpTarget, TopicTarget
 from ofevents.clock import Clock
-from ofevents.errors import BusFull, OfeventsError, PermanentError, TemporaryError, TooLarge
+from ofevents.errors import BusFull, OfeventsError, TemporaryError, TooLarge
 from ofevents.event import Event, digest, to_http
-from ofevents.ports import Bus, Delivery, Message, Reply, Subscriber
+from ofevents.ports import Bus, Delivery, Message, Reply
 from ofevents.subscriber.http import HttpSubscriber, open_http
 from ofevents.subscriber.measure import labels
-from ofevents.subscriber.outcome import GivenUp
 from ofevents.subscriber.topic import writer
 from ofevents.telemetry import DEAD_LETTERED, Log
 
@@ -35,30 +34,6 @@ _SINK_TIMEOUT: Final = 10.0
 _SINK_CONNECTIONS: Final = 8
 _LONGEST: Final = 500
 """Characters of a header's value."""
-
-
-class DeadLetter:
-    """Stores what the inner subscriber gives up on; a stored dead letter is settled."""
-
-    def __init__(self, inner: Subscriber, dead_letters: DeadLetters) -> None:
-        self._inner = inner
-        self._dead_letters = dead_letters
-
-    async def deliver(self, delivery: Delivery) -> Reply:
-        """The inner reply, or 202 once the dead letter is stored.
-
-        Raises:
-            TemporaryError: the inner one's, or no place takes the dead letter.
-        """
-        try:
-            return await self._inner.deliver(delivery)
-        except GivenUp as error:
-            delivery, attempts = error.delivery, error.delivery.attempt
-            cause: OfeventsError = error
-        except PermanentError as error:
-            attempts, cause = delivery.attempt + 1, error
-        await self._dead_letters.store(delivery, cause, attempts=attempts, where="delivery")
-        return _STORED
 
 
 @dataclass(frozen=True, slots=True)

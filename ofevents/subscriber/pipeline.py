@@ -1,9 +1,10 @@
 """Puts the way out together: what the trigger and the source call.
 
-    DeadLetter( ReplyTo( Retry( Limit( Measure( HttpSubscriber | TopicSubscriber )))))
+    ReplyTo( Retry( Limit( Measure( HttpSubscriber | TopicSubscriber ))))
 
-The trigger puts its inbox between Retry's `Postponed` and the bus, outside all of
-this; a source without a bus has none, gives no `hold`, and so waits.
+The trigger's `Handover` stands around all of this: what Retry postpones it puts
+into the inbox, what is given up it stores with `DeadLetters`. A source without a
+bus does the same without an inbox: it gives no `hold`, and so waits.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from ofevents.clock import Clock
 from ofevents.errors import ConfigError
 from ofevents.ports import Bus, Subscriber
 from ofevents.subscriber.answer import Answers
-from ofevents.subscriber.deadletter import DeadLetter, DeadLetters
 from ofevents.subscriber.http import open_http
 from ofevents.subscriber.limit import Limit
 from ofevents.subscriber.measure import Measure
@@ -77,7 +77,6 @@ def _wrap(
     options: ResolvedDelivery,
     *,
     bus: Bus | None,
-    dead_letters: DeadLetters | None,
     subscriber_id: str,
     clock: Clock,
     reply_topic: str | None,
@@ -95,7 +94,7 @@ def _wrap(
         if bus is None:
             raise ConfigError("a reply topic needs an eventBus", path="reply")
         made = ReplyTo(made, bus, reply_topic)
-    return made if dead_letters is None else DeadLetter(made, dead_letters)
+    return made
 
 
 @asynccontextmanager
@@ -104,7 +103,6 @@ async def pipeline(
     options: ResolvedDelivery,
     *,
     bus: Bus | None,
-    dead_letters: DeadLetters | None,
     subscriber_id: str,
     clock: Clock,
     reply_topic: str | None = None,
@@ -113,11 +111,11 @@ async def pipeline(
 ) -> AsyncIterator[Subscriber]:
     """A subscriber as its resource describes it; its connections live as long as this.
 
-    `deliver` returns when the delivery is accepted or stored as a dead letter, and
-    raises `Postponed` (for the inbox) or another TemporaryError (nothing is settled).
+    `deliver` returns when the delivery is accepted, and raises `Postponed` (for the
+    inbox), another TemporaryError (nothing is settled), or a PermanentError such as
+    `GivenUp` (for the dead letters).
 
     Args:
-        dead_letters: opened by the caller; None raises PermanentErrors on.
         reply_topic: where answers that are CloudEvents go.
         hold: seconds that a delivery may wait here for its next attempt (`Bus.hold`).
         observer: is told of every call, and says when the subscriber is away.
@@ -139,7 +137,6 @@ async def pipeline(
             subscriber_id=subscriber_id,
             clock=clock,
             bus=bus,
-            dead_letters=dead_letters,
             reply_topic=reply_topic,
             hold=hold,
             observer=observer,

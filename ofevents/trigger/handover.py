@@ -210,7 +210,6 @@ async def open_handover(
         subscriber.target,
         subscriber.delivery,
         bus=bus,
-        dead_letters=None,
         subscriber_id=subscriber_id,
         clock=clock,
         reply_topic=subscriber.reply_topic,

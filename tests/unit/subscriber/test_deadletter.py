@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 import structlog
@@ -19,15 +18,12 @@ from ofevents.errors import (
     OfeventsError,
     Rejected,
     TemporaryError,
-    Unavailable,
 )
-from ofevents.event import Event
-from ofevents.ports import Consumer, Delivery, Message, Payload, Reply
-from ofevents.subscriber import DeadLetter, DeadLetters, Exhausted, GivenUp, Postponed
+from ofevents.ports import Consumer, Delivery, Message, Payload
+from ofevents.subscriber import DeadLetters
 from tests.servers.sink import Answer, Sink
 from tests.unit.subscriber.rig import (
     OWNER,
-    Scripted,
     browse,
     delivery,
     event,
@@ -208,50 +204,3 @@ async def test_it_is_counted_and_logged(bus: MemoryBus) -> None:
     (line,) = logs
     assert line["event"] == "dead-lettered"
     assert (line["id"], line["subscriber"], line["place"]) == ("e-1", OWNER, DEAD)
-
-
-# -- the wrapper --------------------------------------------------------------------
-
-
-async def deliver(inner: Scripted, bus: MemoryBus, **more: Any) -> Reply:
-    async with letters(bus) as kept:
-        return await DeadLetter(inner, kept).deliver(delivery(**more))
-
-
-async def test_what_succeeds_is_no_dead_letter(bus: MemoryBus) -> None:
-    assert await deliver(Scripted([Reply(204)]), bus) == Reply(204)
-    assert await browse(bus, DEAD) == []
-
-
-@pytest.mark.parametrize(
-    ("error", "reason", "attempts"),
-    [
-        (Rejected("no"), "Rejected", "3"),
-        (GivenUp(delivery(attempt=4), Rejected("no")), "Rejected", "4"),
-        (Exhausted(delivery(attempt=6), Unavailable("no")), "RetriesExhausted", "6"),
-    ],
-)
-async def test_what_is_given_up_is_stored_and_settled(
-    bus: MemoryBus, error: Exception, reason: str, attempts: str
-) -> None:
-    assert (await deliver(Scripted([error]), bus, attempt=2)).status == 202
-    (received,) = await browse(bus, DEAD)
-    assert received.headers["ofe-dead-reason"] == reason
-    assert received.headers["ofe-dead-attempts"] == attempts
-    assert isinstance(received.body, Delivery)
-    assert isinstance(received.body.event, Event)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        Disconnected("bus"),
-        Unavailable("no"),
-        Postponed(delivery(), "Away", Unavailable("no"), 0.0),
-    ],
-)
-async def test_what_can_heal_is_raised_on(bus: MemoryBus, error: Exception) -> None:
-    with pytest.raises(type(error)) as caught:
-        await deliver(Scripted([error]), bus)
-    assert caught.value is error
-    assert await browse(bus, DEAD) == []

@@ -13,14 +13,20 @@ from ofevents.api.resolved import HttpAuth, HttpTarget, ResolvedDelivery, Target
 from ofevents.bus import topics
 from ofevents.bus.memory import MemoryBus
 from ofevents.clock import SystemClock
-from ofevents.errors import ConfigError, TemporaryError
+from ofevents.errors import BadEvent, ConfigError, TemporaryError
 from ofevents.event import Event, to_http
-from ofevents.ports import Bus, Delivery, Reply
-from ofevents.subscriber import DeadLetters, Postponed, TimedOut, open_subscriber, pipeline
+from ofevents.ports import Bus, Reply
+from ofevents.subscriber import (
+    Exhausted,
+    GivenUp,
+    Postponed,
+    TimedOut,
+    open_subscriber,
+    pipeline,
+)
 from tests.servers.sink import Answer, Sink
 from tests.unit.subscriber.rig import OWNER, browse, delivery, event, memory_bus, messages, metric
 
-DEAD = topics.dead("shop", "charge")
 REPLIES = topics.user("shop", "receipts")
 PAID = topics.user("shop", "paid")
 QUICK = ResolvedDelivery(backoff=0.001, max_backoff=0.002, retries=2, timeout=2.0)
@@ -29,27 +35,16 @@ QUICK = ResolvedDelivery(backoff=0.001, max_backoff=0.002, retries=2, timeout=2.
 @pytest.fixture
 async def bus(request: pytest.FixtureRequest) -> AsyncIterator[MemoryBus]:
     async with memory_bus(request.node.name) as made:
-        await made.ensure([DEAD, REPLIES, PAID], [])
+        await made.ensure([REPLIES, PAID], [])
         yield made
 
 
 async def deliver(
     target: Target, bus: Bus, options: ResolvedDelivery = QUICK, **more: Any
 ) -> Reply:
-    clock = SystemClock()
-    kept = DeadLetters(bus=bus, target=None, dead_topic=DEAD, owner="shop/charge", clock=clock)
-    async with (
-        kept as dead_letters,
-        pipeline(
-            target,
-            options,
-            bus=bus,
-            dead_letters=dead_letters,
-            subscriber_id=OWNER,
-            clock=clock,
-            **more,
-        ) as subscriber,
-    ):
+    async with pipeline(
+        target, options, bus=bus, subscriber_id=OWNER, clock=SystemClock(), **more
+    ) as subscriber:
         return await subscriber.deliver(delivery())
 
 
@@ -64,36 +59,32 @@ async def test_retried_until_accepted(bus: MemoryBus) -> None:
     assert metric("ofevents_call_seconds_count", outcome="retry") == counted + 2
     assert metric("ofevents_call_seconds_count", outcome="ok") >= 1
     assert [(line["event"], line["id"]) for line in logs] == [("retrying", "1")] * 2
-    assert await browse(bus, DEAD) == []
 
 
-async def test_poison_is_a_dead_letter(bus: MemoryBus) -> None:
+async def test_poison_is_given_up(bus: MemoryBus) -> None:
     async with Sink(answer=Answer(500, body=b"boom")) as sink:
-        assert (await deliver(HttpTarget(uri=sink.url), bus)).status == 202
-    (received,) = await browse(bus, DEAD)
+        with pytest.raises(Exhausted, match="answered 500: boom") as caught:
+            await deliver(HttpTarget(uri=sink.url), bus)
     assert len(sink.seen) == 3
-    assert received.headers["ofe-dead-attempts"] == "3"
-    assert received.headers["ofe-dead-detail"].endswith("answered 500: boom")
-    assert isinstance(received.body, Delivery)
-    assert received.body.attempt == 3
+    assert caught.value.delivery.attempt == 3
 
 
-async def test_rejected_is_a_dead_letter_at_once(bus: MemoryBus) -> None:
+async def test_rejected_is_given_up_at_once(bus: MemoryBus) -> None:
     counted = metric("ofevents_call_seconds_count", outcome="rejected")
     async with Sink(answer=Answer(422)) as sink:
-        await deliver(HttpTarget(uri=sink.url), bus)
+        with pytest.raises(GivenUp) as caught:
+            await deliver(HttpTarget(uri=sink.url), bus)
     assert len(sink.seen) == 1
-    assert len(await browse(bus, DEAD)) == 1
+    assert caught.value.delivery.attempt == 1
     assert metric("ofevents_call_seconds_count", outcome="rejected") == counted + 1
 
 
-async def test_misconfigured_is_postponed_and_no_dead_letter(bus: MemoryBus) -> None:
+async def test_misconfigured_is_postponed(bus: MemoryBus) -> None:
     async with Sink(answer=Answer(404)) as sink:
         with pytest.raises(Postponed) as caught:
             await deliver(HttpTarget(uri=sink.url), bus)
     assert len(sink.seen) == 1
     assert caught.value.reason == "SubscriberMisconfigured"
-    assert await browse(bus, DEAD) == []
 
 
 async def test_a_late_retry_is_postponed(bus: MemoryBus) -> None:
@@ -111,10 +102,9 @@ async def test_replies(bus: MemoryBus) -> None:
         await deliver(HttpTarget(uri=sink.url), bus, reply_topic=REPLIES)
         assert messages(await browse(bus, REPLIES)) == [receipt]
         sink.answer = Answer(200, tuple(headers.items()), b"{")
-        await deliver(HttpTarget(uri=sink.url), bus, reply_topic=REPLIES)
+        with pytest.raises(BadEvent):
+            await deliver(HttpTarget(uri=sink.url), bus, reply_topic=REPLIES)
     assert len(sink.seen) == 2, "a broken answer is not asked for again"
-    (received,) = await browse(bus, DEAD)
-    assert received.headers["ofe-dead-reason"] == "BadEvent"
 
 
 async def test_a_topic(bus: MemoryBus) -> None:
@@ -133,7 +123,6 @@ async def test_concurrency_bounds_the_calls(bus: MemoryBus) -> None:
             HttpTarget(uri=sink.url),
             options,
             bus=None,
-            dead_letters=None,
             subscriber_id=OWNER,
             clock=SystemClock(),
         ) as subscriber,
@@ -149,9 +138,7 @@ async def test_what_needs_a_bus_says_so() -> None:
         async with open_subscriber(TopicTarget(topic=PAID), **common):
             pass
     with pytest.raises(ConfigError, match="reply"):
-        async with pipeline(
-            HttpTarget(uri="http://host"), QUICK, dead_letters=None, reply_topic=REPLIES, **common
-        ):
+        async with pipeline(HttpTarget(uri="http://host"), QUICK, reply_topic=REPLIES, **common):
             pass
 
 
