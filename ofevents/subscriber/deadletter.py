@@ -1,9 +1,9 @@
 """Dead letters: what cannot be delivered is kept, with why, where and how often.
 
-`DeadLetter` is the outermost wrapper of a subscriber; the trigger and the source
-also call `DeadLetters.store` themselves, for what fails before any call (an
-expression, a poisoned message). Nothing is dropped here: where no place takes the
-letter, TemporaryError is raised and the event stays unsettled.
+The trigger and the source call `DeadLetters.store` for what a subscriber refuses or
+never accepts, and for what fails before any call (an expression, a poisoned
+message). Nothing is dropped here: where no place takes the letter, TemporaryError is
+raised and the event stays unsettled.
 
 The original event is never changed. To a sink and a topic it goes as it came, the
 reason in headers beside it; to the owner's own dead letters the whole Delivery

@@ -1,7 +1,7 @@
 """How a call to a subscriber ends when it does not simply succeed.
 
 Raised by the wrappers of this package and caught by the next one out: `Retry`
-raises `GivenUp` for `DeadLetter`, and `Postponed` for the trigger, which puts
+raises `GivenUp` for the dead letters, and `Postponed` for the trigger, which puts
 the delivery into the subscriber's inbox. The source, which has no inbox, waits.
 """
 

@@ -1,6 +1,6 @@
 """Retry: calls again what can heal, with backoff, jitter and Retry-After (promise 6).
 
-Around `Limit`, inside `DeadLetter`. It decides nothing about a subscriber that is
+Around `Limit`. It decides nothing about a subscriber that is
 away: it asks its observer (the trigger's evidence, shared by all workers), and
 whatever it must not wait for itself it hands back as `Postponed`.
 
