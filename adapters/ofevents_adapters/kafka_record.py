@@ -4,10 +4,9 @@
   `application/cloudevents+json`, or a JSON body that is one) or binary (`ce_`
   headers). The record's key becomes `partitionkey` where the event has none.
 - **Any other record** becomes type `ofevents.kafka` with the value's bytes unchanged:
-  id `topic/partition/offset@timestamp`, time the record's. datacontenttype is the
-  content-type header; without one `application/json` if it parses, `text/plain` if
-  it is UTF-8, else `application/octet-stream`. A tombstone is an event without data.
-  Headers become extensions `kafkaheader<name>` (lower-case letters and digits).
+  id `topic/partition/offset@timestamp`, time the record's. A tombstone is an event
+  without data. Headers become extensions `kafkaheader<name>` (lower-case letters and
+  digits). datacontenttype and the rest are the rules of `ofevents.event.record`.
 - **A record that claims to be a CloudEvent and is not** must neither be lost nor hold
   up its partition: a `BrokenEvent` of type `ofevents.kafka.malformed` with the raw
   bytes as `application/octet-stream`, which the EventSource dead-letters with what
@@ -22,21 +21,17 @@ name, and two ids of one source must never mean two events.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-import orjson
-
 from ofevents.errors import BadEvent
 from ofevents.event import BrokenEvent, Event, Scalar, check_attributes, format_time
+from ofevents.event.record import CONTROL, broken, embedded, extension, plain
 
 TYPE: Final = "ofevents.kafka"
 MALFORMED: Final = "ofevents.kafka.malformed"
 
 _STRUCTURED: Final = "application/cloudevents+json"
-_NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9]")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Record(Protocol):
@@ -76,7 +71,7 @@ def partition_key(key: bytes | None) -> str | None:
         text = key.decode()
     except UnicodeDecodeError:
         return base64.b64encode(key).decode()
-    return text if not _CONTROL.search(text) else base64.b64encode(key).decode()
+    return text if not CONTROL.search(text) else base64.b64encode(key).decode()
 
 
 # -- CloudEvents --------------------------------------------------------------
@@ -90,12 +85,7 @@ def _cloud_event(headers: Mapping[str, bytes], value: bytes | None) -> Event | N
             return Event.from_json(value or b"")
         if "ce_specversion" in headers:
             return _binary(headers, value, content_type)
-    if value is not None and value[:1] == b"{" and b'"specversion"' in value:
-        try:
-            return Event.from_json(value)
-        except BadEvent:
-            return None  # JSON that happens to have such a field
-    return None
+    return embedded(value)
 
 
 def _binary(headers: Mapping[str, bytes], value: bytes | None, content_type: str | None) -> Event:
@@ -128,32 +118,13 @@ def _plain(record: Record, source: str, value: bytes | None, headers: Mapping[st
     if value is None:
         return Event(attributes, None)
     content_type = _text(headers, "content-type") if headers else None
-    if content_type and content_type.isascii() and content_type.isprintable():
-        attributes["datacontenttype"] = content_type
-        return Event(attributes, value)
-    try:
-        decoded = orjson.loads(value)
-    except orjson.JSONDecodeError:
-        attributes["datacontenttype"] = _not_json(value)
-        return Event(attributes, value)
-    attributes["datacontenttype"] = "application/json"
-    return Event(attributes, value, decoded)
-
-
-def _not_json(value: bytes) -> str:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return "application/octet-stream"
-    return "text/plain; charset=utf-8"
+    return plain(attributes, value, content_type)
 
 
 def _malformed(
     record: Record, source: str, value: bytes | None, headers: Mapping[str, bytes], error: BadEvent
 ) -> BrokenEvent:
-    attributes = _attributes(record, source, MALFORMED, headers)
-    attributes["datacontenttype"] = "application/octet-stream"
-    return BrokenEvent(error, attributes, value or b"")
+    return broken(_attributes(record, source, MALFORMED, headers), value or b"", error)
 
 
 def _attributes(
@@ -174,10 +145,9 @@ def _attributes(
     if key is not None:
         attributes["partitionkey"] = key
     for name, raw in headers.items():
-        plain = _NOT_IN_NAMES.sub("", name)
-        if plain and name != "content-type":
-            text = _CONTROL.sub(" ", raw.decode("utf-8", "backslashreplace"))
-            attributes[f"kafkaheader{plain}"[:64]] = text
+        extended = extension("kafkaheader", name)
+        if extended and name != "content-type":
+            attributes[extended] = CONTROL.sub(" ", raw.decode("utf-8", "backslashreplace"))
     return attributes
 
 
