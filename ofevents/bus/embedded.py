@@ -47,8 +47,8 @@ class EmbeddedServer:
         data_dir: its folder, made when missing.
         sync: `always` writes each message through to the disk.
         max_bytes: the EventBus's maxBytes; the server may use three times as much
-            (events, inboxes, dead letters and the store). None: three quarters of
-            the disk's free space.
+            (events, user topics, inboxes, dead letters and the store). None: three
+            quarters of the disk's free space.
 
     Attributes:
         url: for clients, once entered; the same at the next start if it can be.

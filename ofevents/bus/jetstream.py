@@ -1,10 +1,9 @@
 """The bus on NATS JetStream: the driver for one machine and for clusters.
 
 Built by `open_bus` from a ResolvedBus; the work is in the modules it joins:
-`link` (the connection), `streams` (what exists on the server), `publish`,
-`room`,
-`consume`, `browse`, `report`, `store`, `watch`. It needs nats-server 2.12 or newer and
-says so when it meets an older one.
+`link` (the connection), `streams` (what exists on the server), `publish`, `room`,
+`consume`, `browse`, `report`, `store`, `watch`. It needs nats-server 2.12 or newer
+and says so when it meets an older one.
 """
 
 from __future__ import annotations

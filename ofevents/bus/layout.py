@@ -1,9 +1,14 @@
 """Where topics lie on JetStream: names of streams, subjects and consumers. Pure.
 
-    <stream>-events    event.> topic.>   kept for replay until space is needed
-    <stream>-inboxes   inbox.> due.>     a message leaves when it is settled
-    <stream>-dead      dead.>            nothing leaves by itself
-    KV_<stream>-store                    the Store's bucket
+    <stream>-events    event.>         kept for replay until space is needed
+    <stream>-topics    topic.>         the same, apart from the events
+    <stream>-inboxes   inbox.> due.>   a message leaves when it is settled
+    <stream>-dead      dead.>          nothing leaves by itself
+    KV_<stream>-store                  the Store's bucket
+
+What settles events writes to the other streams, so none of them shares its room
+with the events: sources that fill the bus would keep Triggers from writing the
+topics, and with that from settling the events that fill it.
 
 Subjects are the topics with the stream's prefix in front (`ofevents.event...`),
 so that several buses, and strangers' subjects, live on one server.
@@ -24,19 +29,28 @@ from ofevents.bus.options import JetStreamOptions
 from ofevents.errors import ConfigError
 from ofevents.ports import Consumer
 
-Which = Literal["events", "inboxes", "dead"]
-STREAMS: Final[tuple[Which, ...]] = ("events", "inboxes", "dead")
+Which = Literal["events", "topics", "inboxes", "dead"]
+STREAMS: Final[tuple[Which, ...]] = ("events", "topics", "inboxes", "dead")
+REPLAYED: Final[tuple[Which, ...]] = ("events", "topics")
+"""Those that keep what is settled until its space is needed or maxAge has passed."""
+SHARES: Final = 3
+"""How often the events' limit all of the bus fits in. Of each limit of the events: 1 for
+them, 1/2 for the user topics, 1 for the inboxes, 1/4 for the dead letters, and 1/4 that
+stays for the store."""
 NANO: Final = 1_000_000_000
 MAX_ACK_PENDING: Final = 65_536
 """Unsettled messages of one group in all its workers; each bounds its own in-flight."""
 
 _STREAM_OF: Final[dict[str, Which]] = {
     "event": "events",
-    "topic": "events",
+    "topic": "topics",
     "inbox": "inboxes",
     "dead": "dead",
 }
-_LEAST_DEAD: Final = 1024**2
+_PARTS: Final[dict[Which, int]] = {"events": 1, "topics": 2, "inboxes": 1, "dead": 4}
+"""What the events' limit is divided by for each stream's own; see `SHARES`."""
+_LEAST: Final = 1024**2
+"""The least limit of a part, so that it takes a large event also where maxBytes is small."""
 _NOT_IN_NAME: Final = re.compile(r"[^A-Za-z0-9_=-]")
 _TOPIC: Final = re.compile(r"[A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+)+\Z")
 
@@ -108,7 +122,7 @@ class Layout:
             "retention": "limits",
             "discard": "new",
         }
-        if which == "events":
+        if which in REPLAYED:
             config["max_age"] = int(options.max_age * NANO)
             config["duplicate_window"] = min(config["duplicate_window"], config["max_age"])
         if which == "inboxes":
@@ -120,8 +134,9 @@ class Layout:
         return config
 
     def limit(self, which: Which, events: int) -> int:
-        """A stream's limit by that of the events: dead letters may take a quarter of it."""
-        return max(events // 4, _LEAST_DEAD) if which == "dead" else events
+        """A stream's limit by that of the events, in bytes; see `SHARES`."""
+        part = _PARTS[which]
+        return events if part == 1 else max(events // part, _LEAST)
 
     def bucket_config(self) -> dict[str, Any]:
         """Of the store: a NATS KV bucket with times to live per key."""

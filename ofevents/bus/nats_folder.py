@@ -15,6 +15,7 @@ import socket
 from pathlib import Path
 from typing import IO, Any, Final, Literal
 
+from ofevents.bus.layout import SHARES
 from ofevents.errors import ConfigError
 
 MAX_PAYLOAD: Final = 8 * 1024 * 1024
@@ -121,13 +122,14 @@ class NatsFolder:
                     f"{_LEAST_FREE // 1024**2} MiB"
                 )
             return disk
-        if 2 * max_bytes > disk:
+        if SHARES * max_bytes > disk:
             raise ConfigError(
-                f"maxBytes of {max_bytes} is too much for the disk of {self.path}: with "
-                f"dead letters and inboxes twice as much is needed, and {disk} bytes may be used",
+                f"maxBytes of {max_bytes} is too much for the disk of {self.path}: with user "
+                f"topics, inboxes and dead letters {SHARES} times as much is needed, and {disk} "
+                "bytes may be used",
                 path="spec.jetstream.maxBytes",
             )
-        return min(disk, 3 * max_bytes + _LEAST_FREE)
+        return min(disk, SHARES * max_bytes + _LEAST_FREE)
 
     def is_full(self) -> bool:
         """Whether the disk has no room to go on with."""

@@ -94,8 +94,10 @@ class JetStreamOptions(BaseModel):
     storage: Literal["file", "memory"] = "file"
     max_age: float = Field(7 * 86400.0, ge=1)
     max_bytes: int | None = Field(None, ge=64 * 1024)
-    """Of events; dead letters may take a quarter more. None: as much as the server
-    grants, from 10 GiB down; its own limit is below the disk's free space."""
+    """Of events. User topics may take half as much beside them, inboxes as much, dead
+    letters a quarter, the store what is left up to three times as much in all. None: as
+    much as the server grants, from 10 GiB down; its own limit is below the disk's free
+    space."""
     duplicate_window: float = Field(120.0, ge=0.1)
     ack_wait: float = Field(30.0, ge=1)
     publish_deadline: float = Field(5.0, gt=0)

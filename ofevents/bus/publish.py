@@ -96,7 +96,7 @@ class Publisher:
 
     async def _store(self, stream: str, outgoing: list[Outgoing]) -> None:
         """Send, and again what was refused for want of room or of a ready server."""
-        seen = self._room.made
+        seen = self._room.made[stream]
         made = 0
         try:
             async with asyncio.timeout(self._deadline):
@@ -109,7 +109,7 @@ class Publisher:
                     error = refused[0][1]
                     if isinstance(error, BusFull) and made < 3:
                         await self._room.make(stream, seen)
-                        seen = self._room.made
+                        seen = self._room.made[stream]
                         made += 1
                     elif isinstance(error, Disconnected):
                         await asyncio.sleep(_NOT_READY_PAUSE)

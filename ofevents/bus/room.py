@@ -2,17 +2,18 @@
 
 Called by the publisher: before it writes to an inbox, and when the server
 refuses a message for want of room. Settled events are kept for replay until
-space is needed; then the oldest of them go, an eighth of the stream at a time.
-What is not settled never goes: then the bus refuses and sources wait. Inboxes
-and dead letters are never purged.
+space is needed, and so is what lies in user topics; then the oldest of that
+stream go, an eighth of it at a time. What is not settled never goes: then the
+bus refuses and sources wait. Inboxes and dead letters are never purged.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter, defaultdict
 from typing import Final
 
-from ofevents.bus.layout import filters
+from ofevents.bus.layout import REPLAYED, filters
 from ofevents.bus.streams import Streams
 from ofevents.clock import Clock
 from ofevents.errors import BusFull
@@ -26,20 +27,20 @@ class Room:
     """See the module.
 
     Attributes:
-        made: how often room was made here; for `make`.
+        made: how often room was made here, by stream; for `make`.
     """
 
     def __init__(self, streams: Streams, clock: Clock, name: str) -> None:
-        self.made = 0
+        self.made: Counter[str] = Counter()
         self._streams = streams
         self._clock = clock
         self._log = Log(bus=name)
-        self._making = asyncio.Lock()
+        self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._inboxes = 0
         self._looked = float("-inf")
 
     async def check(self, stream: str, size: int) -> None:
-        """Refuse an inbox's messages when all inboxes hold as much as the events may.
+        """Refuse an inbox's messages when all inboxes hold their share.
 
         The server cannot refuse them (see `layout`), so each publisher looks every
         few seconds and counts its own messages in between.
@@ -50,7 +51,7 @@ class Room:
         if stream != self._streams.layout.stream("inboxes"):
             return
         self._inboxes += size
-        limit = self._streams.events_limit
+        limit = self._streams.layout.limit("inboxes", self._streams.events_limit)
         recent = self._clock.monotonic() - self._looked < _LOOK_EVERY
         if recent and self._inboxes <= limit:
             return
@@ -64,18 +65,18 @@ class Room:
             )
 
     async def make(self, stream: str, seen: int) -> None:
-        """Purge the oldest events that every group has settled.
+        """Purge the stream's oldest messages that every group has settled.
 
-        `seen` is `made` when the caller was refused: who finds that somebody else has
-        made room since just tries again.
+        `seen` is `made` of the stream when the caller was refused: who finds that
+        somebody else has made room there since just tries again.
 
         Raises:
             BusFull: nothing that is settled is left, or the stream is never purged.
         """
-        async with self._making:
-            if self.made != seen:
+        async with self._making[stream]:
+            if self.made[stream] != seen:
                 return
-            if stream != self._streams.layout.stream("events"):
+            if stream not in map(self._streams.layout.stream, REPLAYED):
                 raise BusFull(
                     f"the bus has no room left in {stream}: nothing there is ever thrown away; "
                     "it takes no more until some is removed, or maxBytes is raised"
@@ -87,7 +88,7 @@ class Room:
                 if removed := await self._purge(
                     stream, floors, before["first_seq"] + span // share
                 ):
-                    self.made += 1
+                    self.made[stream] += 1
                     self._log.info("purged", stream=stream, messages=removed)
                     return
             raise BusFull(

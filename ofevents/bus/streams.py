@@ -12,12 +12,11 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ofevents.bus.layout import STREAMS, Layout, Which, durable, filters
+from ofevents.bus.layout import SHARES, STREAMS, Layout, Which, durable, filters
 from ofevents.bus.link import Link
 from ofevents.errors import ConfigError, Disconnected
 from ofevents.ports import Consumer
 
-_SHARES: Final = 3
 _DEFAULT_BYTES: Final = 10 * 1024**3
 _LEAST_BYTES: Final = 16 * 1024**2
 _NOT_FOUND: Final = (10014, 10059)  # consumer, stream
@@ -175,8 +174,8 @@ class Streams:
                 if which != "events":
                     await self.api(create, {**config, "max_bytes": size})
                     return
-                # Asked for with room for the inboxes, dead letters and the store.
-                roomy = {"max_bytes": _SHARES * size, "metadata": {_SIZE: str(size)}}
+                # Asked for with room for all the other shares.
+                roomy = {"max_bytes": SHARES * size, "metadata": {_SIZE: str(size)}}
                 await self.api(create, {**config, **roomy})
                 await self._update(config)
                 return

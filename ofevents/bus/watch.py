@@ -1,10 +1,11 @@
 """What maxAge takes before it was read: said beforehand, and counted as lost (promise 2).
 
 Run by the driver while it is open. One of all workers looks (by a lease in the
-store), every few minutes, at each group's position. It warns when the oldest
-event that a group has not settled nears maxAge. What lay between the position
-at the last look and the oldest event there is now has expired; of those, the
-group's share of the stream, less what it was handed meanwhile, is lost.
+store), every few minutes, at each group's position in the events and in the
+user topics. It warns when the oldest event that a group has not settled nears
+maxAge. What lay between the position at the last look and the oldest event there
+is now has expired; of those, the group's share of the stream, less what it was
+handed meanwhile, is lost.
 JetStream keeps no exact count: with several topics in one stream it is an
 estimate, exact for a group that reads all of it or that stood still.
 
@@ -14,12 +15,13 @@ The last look is kept in the store, so that a stop of a week is seen as well.
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from typing import Any, Final
 
 import orjson
 
 from ofevents.bus import direct
-from ofevents.bus.layout import filters
+from ofevents.bus.layout import REPLAYED, filters
 from ofevents.bus.lease import Lease
 from ofevents.bus.link import Link
 from ofevents.bus.streams import ApiError, Streams
@@ -34,6 +36,9 @@ NEAR: Final = 0.8
 _LEASE: Final = "ofevents/watch/lease"
 _SEEN: Final = "ofevents/watch/seen"
 _TTL: Final = 60.0
+
+_Positions = dict[str, dict[str, float]]
+"""Of one stream's groups, by name; see `_position`."""
 
 
 class Watch:
@@ -59,12 +64,27 @@ class Watch:
                     await self._clock.sleep(period)
 
     async def look(self) -> dict[str, int]:
-        """Look once; what each group has lost since the last look."""
-        stream = self._streams.layout.stream("events")
-        state = (await self._streams.info(stream))["state"]
+        """Look once; what each group has lost since the last look, in all streams together."""
         entry = await self._store.get(_SEEN)
-        seen: dict[str, dict[str, float]] = orjson.loads(entry.value) if entry else {}
-        now: dict[str, dict[str, float]] = {}
+        seen: dict[str, _Positions] = orjson.loads(entry.value) if entry else {}
+        now: dict[str, _Positions] = {}
+        lost: Counter[str] = Counter()
+        for which in REPLAYED:
+            stream = self._streams.layout.stream(which)
+            now[which], gone = await self._look_at(stream, seen.get(which, {}))
+            lost.update(gone)
+        revision = entry.revision if entry else 0
+        # First the position, by compare-and-set: nobody counts the same loss twice.
+        await self._store.put(_SEEN, orjson.dumps(now), revision=revision)
+        for group, count in lost.items():
+            EXPIRED.labels(group=group).inc(count)
+            Log(group=group).error("expired", messages=count, max_age=self._max_age)
+        return dict(lost)
+
+    async def _look_at(self, stream: str, seen: _Positions) -> tuple[_Positions, dict[str, int]]:
+        """Each group's position in that stream, and what it has lost there since `seen`."""
+        state = (await self._streams.info(stream))["state"]
+        now: _Positions = {}
         lost: dict[str, int] = {}
         for consumer in await self._streams.consumers(stream):
             group = consumer["config"].get("metadata", {}).get("ofevents-group", consumer["name"])
@@ -73,13 +93,7 @@ class Watch:
                 lost[group] = count
             if consumer["num_pending"] or consumer["num_ack_pending"]:
                 await self._warn(group, consumer)
-        revision = entry.revision if entry else 0
-        # First the position, by compare-and-set: nobody counts the same loss twice.
-        await self._store.put(_SEEN, orjson.dumps(now), revision=revision)
-        for group, count in lost.items():
-            EXPIRED.labels(group=group).inc(count)
-            Log(group=group).error("expired", messages=count, max_age=self._max_age)
-        return lost
+        return now, lost
 
     async def _warn(self, group: str, consumer: dict[str, Any]) -> None:
         """Say so when the oldest event that the group has not settled is near maxAge."""

@@ -126,7 +126,8 @@ async def test_max_bytes_bounds_all_streams(tmp_path: Path) -> None:
                     event = Event.create(id=str(n), source="s", type="t", data=body)
                     await bus.publish(inbox, Message(event, "w"))
             # What other streams have reserved is still theirs.
-            await bus.publish(TOPIC, Message(Event.create(id="1", source="s", type="t"), "w"))
+            for topic in (TOPIC, topics.event("default", "s", "e"), topics.dead("default", "t")):
+                await bus.publish(topic, Message(Event.create(id="1", source="s", type="t"), "w"))
             await bus.store.put("k", b"v")
 
 

@@ -18,7 +18,7 @@ import structlog.testing
 from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import topics
 from ofevents.bus.jetstream import JetStreamBus
-from ofevents.bus.layout import durable
+from ofevents.bus.layout import SHARES, STREAMS, durable
 from ofevents.bus.watch import Watch
 from ofevents.clock import ManualClock, SystemClock
 from ofevents.errors import BusFull, ConfigError, Conflict, Disconnected
@@ -30,6 +30,7 @@ from tests.servers.nats import NatsServer
 
 TOPIC = topics.event("default", "shop", "orders")
 OTHER = topics.event("default", "shop", "others")
+USER = topics.user("default", "metrics")
 GROUP = "trigger.default.t"
 
 
@@ -210,13 +211,14 @@ async def test_tls(tmp_path: Path) -> None:
 async def test_a_group_leaves_a_stream_that_it_reads_no_more(server: NatsServer) -> None:
     dead = topics.dead("default", "t")
     async with make(server.url) as bus:
-        await bus.ensure([], [Consumer(GROUP, (TOPIC, dead))])
-        await bus.publish(TOPIC, message("1"))
-        await bus.publish(dead, message("2"))
-        assert (await bus.inspect()).consumers[0].pending == 2
-        await bus.ensure([], [Consumer(GROUP, (TOPIC,))])
-        report = (await bus.inspect()).consumers[0]
-        assert (report.topics, report.pending) == ((TOPIC,), 1)
+        await bus.ensure([], [Consumer(GROUP, (TOPIC, USER, dead))])
+        for n, topic in enumerate((TOPIC, USER, dead)):
+            await bus.publish(topic, message(str(n)))
+        assert (await bus.inspect()).consumers[0].pending == 3
+        for kept in ((TOPIC, USER), (USER,), (TOPIC,)):
+            await bus.ensure([], [Consumer(GROUP, kept, "earliest")])
+            report = (await bus.inspect()).consumers[0]
+            assert (report.topics, report.pending) == (kept, len(kept))
 
 
 @pytest.mark.parametrize("topic", ["event.*", "topic.a b", "event.>", "inbox..x", "nonsense.a"])
@@ -273,13 +275,58 @@ async def test_dead_letters_are_never_purged(server: NatsServer) -> None:
         assert got == [str(n) for n in range(stored)]
 
 
-async def test_room_is_made_of_the_oldest_only(server: NatsServer) -> None:
+@pytest.mark.parametrize(("topic", "count", "least"), [(TOPIC, 100, 50), (USER, 300, 150)])
+async def test_room_is_made_of_the_oldest_only(
+    server: NatsServer, topic: str, count: int, least: int
+) -> None:
     async with make(server.url, max_bytes=400_000) as bus:
-        for n in range(100):
-            await bus.publish(TOPIC, message(str(n), b'"%b"' % (b"x" * 5000)))
-        got = [int(one.body.id) async for one in bus.browse([TOPIC])]  # type: ignore[union-attr]
-        assert got == list(range(got[0], 100)), "the newest are kept, without a gap"
-        assert len(got) > 50, "settled events are kept for replay while there is space"
+        for n in range(count):
+            await bus.publish(topic, message(str(n), b'"%b"' % (b"x" * 5000)))
+        got = [int(one.body.id) async for one in bus.browse([topic])]  # type: ignore[union-attr]
+        assert got[0] > 0, "there was no room for all of them"
+        assert got == list(range(got[0], count)), "the newest are kept, without a gap"
+        assert len(got) > least, "settled events are kept for replay while there is space"
+
+
+async def test_a_topic_keeps_what_one_of_its_consumers_has_not_settled(server: NatsServer) -> None:
+    """One that another has settled is not purged; a topic beside it that nobody reads is."""
+    unread = topics.user("default", "unread")
+    async with make(server.url, max_bytes=400_000) as bus:
+        await bus.ensure([USER], [Consumer(GROUP, (USER,)), Consumer("reads", (USER,))])
+        await bus.publish(USER, *[message(str(n), b'"%b"' % (b"x" * 5000)) for n in range(20)])
+        stop, count = asyncio.Event(), 0
+
+        async def read(received: list[Received]) -> None:
+            nonlocal count
+            for one in received:
+                one.settle(DONE)
+            count += len(received)
+            if count == 20:
+                stop.set()
+
+        async with asyncio.timeout(10):
+            await bus.consume([USER], "reads", read, in_flight=9, started=lambda: None, stop=stop)
+        for n in range(300):
+            await bus.publish(unread, message(str(n), b'"%b"' % (b"x" * 5000)))
+        assert len([one async for one in bus.browse([USER])]) == 20
+        assert len([one async for one in bus.browse([unread])]) < 300
+        with pytest.raises(BusFull, match="settled by every consumer"):
+            for n in range(20, 400):
+                await bus.publish(USER, message(str(n), b'"%b"' % (b"x" * 5000)))
+        first = [one.body.id async for one in bus.browse([USER])][:20]  # type: ignore[union-attr]
+        assert first == [str(n) for n in range(20)]
+
+
+async def test_all_limits_together_are_what_the_bus_may_take(server: NatsServer) -> None:
+    most = 64 * 1024**2
+    async with make(server.url, max_bytes=most) as bus:
+        sizes = [
+            (await bus._streams.info(f"ofevents-{which}"))["config"]["max_bytes"]
+            for which in STREAMS
+        ]
+        assert sizes == [most, most // 2, -1, most // 4]
+        bounded = sum(bus._streams.layout.limit(which, most) for which in STREAMS)
+        assert bounded < SHARES * most, "the rest is left to the store"
 
 
 KILLED = """
@@ -377,6 +424,23 @@ async def test_a_group_near_max_age_is_a_warning(server: NatsServer) -> None:
                 await Watch(bus._link, bus._streams, bus.store, clock).look()
             said = {log["group"] for log in logs if log["event"] == "stalled"}
             assert said == warned, f"after {days} of 7 days"
+
+
+async def test_what_expires_unread_is_counted_in_topics_too(server: NatsServer) -> None:
+    """A group that reads both is counted once for each stream."""
+    async with make(server.url, max_age=2) as bus:
+        await bus.ensure([], [Consumer(GROUP, (TOPIC, USER)), Consumer("reads", (USER,))])
+        watch = Watch(bus._link, bus._streams, bus.store, SystemClock())
+        await bus.publish(TOPIC, *[message(str(n)) for n in range(30)])
+        await bus.publish(USER, *[message(str(n)) for n in range(7)])
+        assert await look(watch) == {}
+
+        async def gone() -> bool:
+            return not (await bus.inspect()).topics
+
+        await until(gone, seconds=15, what="maxAge takes them")
+        assert await look(watch) == {GROUP: 37, "reads": 7}
+        assert await look(watch) == {}
 
 
 @pytest.mark.parametrize("options", [{}, {"max_bytes": 64 * 1024**2}])
