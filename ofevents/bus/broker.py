@@ -22,10 +22,12 @@ from ofevents.ports import Consumer
 
 _PLACES: Final = {
     "event": "events",
-    "topic": "events",
+    "topic": "user topics",
     "inbox": "deliveries in inboxes",
     "dead": "dead letters",
 }
+_REPLAYED: Final = ("events", "user topics")
+"""Where what is settled is kept until its space is needed."""
 
 
 @dataclass(slots=True)
@@ -60,10 +62,10 @@ class Broker:
     """All state of one memory bus. Times are Unix seconds, sizes bytes.
 
     Attributes:
-        max_bytes: most bytes of events and user topics together, of inboxes, and of
-            dead letters: three places as on JetStream, or a bus full of events could
-            not take the deliveries that settle them.
-        sizes: bytes in each of the three.
+        max_bytes: most bytes of events, of user topics, of inboxes, and of dead letters:
+            four places as on JetStream, or a bus full of events could not take what is
+            written to settle them.
+        sizes: bytes in each of the four.
     """
 
     def __init__(self, *, max_bytes: int, window: float) -> None:
@@ -143,7 +145,7 @@ class Broker:
         settled = [
             record
             for topic, log in self.logs.items()
-            if place == _place(topic) == "events"
+            if place == _place(topic) and place in _REPLAYED
             for record in log
             if not record.owed
         ]

@@ -6,8 +6,8 @@ the EventBus's name) in one event loop shares one broker, so a source and a
 Trigger meet although each opens its own connection; the broker outlives the
 connections and ends with the event loop.
 
-Options: `name`, `max_bytes` (default 256 MiB: events and user topics together; as much
-again for inboxes, and for dead letters), `max_size` (an event's largest size, 1 MiB),
+Options: `name`, `max_bytes` (default 256 MiB of events; as much again for user topics, for
+inboxes, and for dead letters), `max_size` (an event's largest size, 1 MiB),
 `duplicate_window` (120 s), `ack_wait` (30 s; only tells `hold`, as nobody can die here
 without giving back).
 """

@@ -18,6 +18,7 @@ from ofevents.event import Event
 from ofevents.ports import DONE, Consumer, Delivery, Message, Received, retry
 
 TOPIC = topics.event("default", "shop", "orders")
+USER = topics.user("default", "metrics")
 INBOX = topics.inbox("default", "billing", "charge")
 
 
@@ -129,6 +130,9 @@ async def test_a_place_that_is_full_leaves_room_in_the_others() -> None:
         with pytest.raises(BusFull, match="bytes of events"):
             for number in range(100):
                 await bus.publish(TOPIC, message(str(number)))
+        for number in range(100):
+            await bus.publish(USER, message(str(number)))
+        assert len([one async for one in bus.browse([USER])]) < 100
         await bus.publish(INBOX, Message(delivery, "charge"))
         with pytest.raises(BusFull, match="inboxes"):
             for number in range(100):

@@ -1,22 +1,32 @@
-"""A full bus: what a subscriber writes moves to its inbox, so that room comes again."""
+"""A full bus: what a subscriber writes moves to its inbox, so that room comes again.
+
+The Triggers here read a user topic and write to another: both lie in one place of
+the bus, which is full. Events lie in another place, see `test_pressure`.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from ofevents.api.resolved import ResolvedBus, ResolvedSubscriber, ResolvedTrigger, TopicTarget
+from ofevents.api.resolved import (
+    ResolvedBus,
+    ResolvedInput,
+    ResolvedSubscriber,
+    ResolvedTrigger,
+    TopicTarget,
+)
 from ofevents.bus import open_bus
 from ofevents.bus.broker import shared
 from ofevents.clock import Clock, ManualClock, SystemClock
 from ofevents.errors import BusFull
 from ofevents.ports import Bus, Consumer, Delivery, Message, Reply
 from ofevents.trigger.worker import consumers, topics
-from tests.unit.trigger.rig import A, Functions, event, inputs, running, subscriber, trigger
+from tests.unit.trigger.rig import Functions, event, running, subscriber, trigger
 
-OUT = "topic.shop.out"
+IN, OUT = "topic.shop.in", "topic.shop.out"
 FULL = ResolvedBus(driver="memory", options={"max_bytes": 20_000, "name": "full"})
 PAD = '{"pad": "%s"}' % ("x" * 300)
-OTHER = Consumer("other", (A,), "earliest")
+OTHER = Consumer("other", (IN,), "earliest")
 """A reader that settles nothing, so nothing is ever purged."""
 
 
@@ -25,7 +35,7 @@ def to_topic(**more: object) -> ResolvedSubscriber:
 
 
 def writing(*subscribers: ResolvedSubscriber) -> ResolvedTrigger:
-    return trigger(*subscribers, inputs=inputs(a=None), bus=FULL)
+    return trigger(*subscribers, inputs=(ResolvedInput(name="a", topic=IN),), bus=FULL)
 
 
 async def fill(spec: ResolvedTrigger, bus: Bus, *others: Consumer) -> list[str]:
@@ -34,7 +44,7 @@ async def fill(spec: ResolvedTrigger, bus: Bus, *others: Consumer) -> list[str]:
     ids: list[str] = []
     with pytest.raises(BusFull):
         while True:
-            await bus.publish(A, Message(event(str(len(ids)), PAD), "test"))
+            await bus.publish(IN, Message(event(str(len(ids)), PAD), "test"))
             ids.append(str(len(ids)))
     return ids
 
