@@ -64,7 +64,8 @@ class BusRig(Protocol):
     def make(self, **options: Any) -> Bus:
         """A new connection to the same bus; `options` as in a ResolvedBus.
 
-        `max_bytes` bounds the events that the bus holds, in bytes.
+        `max_bytes` bounds the events that the bus holds, in bytes; what it keeps of
+        user topics beside them is bounded too, by a small multiple of it or 2 MiB.
         """
         ...
 

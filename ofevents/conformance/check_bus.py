@@ -16,8 +16,9 @@ from ofevents.conformance.bus_rig import BusRig, Check, NotConformant
 from ofevents.conformance.check_consume import CONSUME
 from ofevents.conformance.check_groups import GROUPS
 from ofevents.conformance.check_publish import PUBLISH
+from ofevents.conformance.check_room import ROOM
 from ofevents.conformance.check_store import STORE
 
 __all__ = ["CHECKS", "BusRig", "Check", "NotConformant"]
 
-CHECKS = (*PUBLISH, *CONSUME, *GROUPS, *STORE)
+CHECKS = (*PUBLISH, *ROOM, *CONSUME, *GROUPS, *STORE)

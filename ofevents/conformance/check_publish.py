@@ -28,9 +28,9 @@ from ofevents.conformance.bus_rig import (
     require,
     within,
 )
-from ofevents.errors import BadEvent, BusFull, Disconnected, TooLarge
+from ofevents.errors import BadEvent, Disconnected, TooLarge
 from ofevents.event import Event
-from ofevents.ports import DONE, Consumer, Delivery, Message, Payload, retry
+from ofevents.ports import Consumer, Delivery, Message, Payload
 
 DEADLINE = 12.0
 """Seconds in which a publish has an answer, whatever happens to the server."""
@@ -242,51 +242,6 @@ async def fails_what_is_in_flight(rig: BusRig) -> None:
             require(not lost, f"{len(lost)} of {len(confirmed)} confirmed messages are lost")
 
 
-async def refuses_when_full_and_purges_settled(rig: BusRig) -> None:
-    """Promise 2: full of unsettled events it refuses; of settled ones it makes room."""
-    consumers = (Consumer(GROUP, (TOPIC,)),)
-    async with ensured(rig, *consumers, max_bytes=300_000) as bus:
-        stored: list[str] = []
-        pad = b'"' + b"x" * 5000 + b'"'
-
-        async def fill(prefix: str, most: int) -> bool:
-            for id in ids(most, prefix):
-                try:
-                    await bus.publish(TOPIC, *messages(id, data=pad))
-                except BusFull as error:
-                    require(len(str(error)) > 20, "BusFull says what is full")
-                    return True
-                stored.append(id)
-            return False
-
-        require(await fill("a", 200), "a bus full of unsettled events refuses")
-        first = len(stored)
-        require(first > 20, f"it was full after {first} events of 5 KB at 300 KB")
-        half: list[str] = []
-        taken = Taken(*[DONE] * (first // 2), *[retry(600.0)] * first)
-        async with consuming(bus, taken, in_flight=1):
-            await within(lambda: len(taken.seen) >= first, "everything is handed out")
-        half = taken.ids[: first // 2]
-        require(await fill("b", 200), "it refuses again when only unsettled events are left")
-        require(len(stored) > first, "room is made from what every consumer has settled")
-        later = set(await drained(bus))
-        missing = [id for id in stored[first:] if id not in later]
-        require(not missing, f"events that were not settled are gone: {missing[:3]}")
-        require(not set(half) & later, "settled events came again")
-
-
-async def keeps_settled_events_for_replay(rig: BusRig) -> None:
-    """Promise 2: settled events stay until space is needed; an inbox's leave it."""
-    async with ensured(rig, Consumer(GROUP, (TOPIC,)), Consumer(INBOX, (INBOX,))) as bus:
-        await bus.publish(TOPIC, *messages(*ids(5)))
-        await bus.publish(INBOX, owed(event("owed")))
-        await drained(bus)
-        await drained(bus, INBOX, INBOX)
-        report = {one.topic: one.messages for one in (await bus.inspect()).topics}
-        require(report.get(TOPIC) == 5, f"settled events are kept: {report}")
-        require(report.get(INBOX, 0) == 0, f"settled deliveries leave the inbox: {report}")
-
-
 async def reads_strangers(rig: BusRig) -> None:
     """A stranger's CloudEvent is read; what is none is BadEvent, and can be settled."""
     good = event("good")
@@ -323,7 +278,5 @@ PUBLISH = (
     ),
     Check(fails_publishes_while_down, lambda rig: rig.breakable),
     Check(fails_what_is_in_flight, lambda rig: rig.breakable),
-    Check(refuses_when_full_and_purges_settled),
-    Check(keeps_settled_events_for_replay),
     Check(reads_strangers),
 )
