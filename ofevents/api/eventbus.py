@@ -37,7 +37,9 @@ class JetStreamSpec(Model):
     max_age: Duration = Field(default=604800.0, description="How long events are kept at most.")
     max_bytes: ByteSize | None = Field(
         default=None,
-        description="How much is kept at most. Default: by the free space of the disk.",
+        description="How many bytes of events are kept at most; user topics take up to half as "
+        "much beside them, inboxes as much, dead letters a quarter. Default: by the free space "
+        "of the disk.",
     )
     duplicate_window: Duration = Field(
         default=120.0, description="How long a repeated publish is recognised."
