@@ -129,29 +129,56 @@ class NatsCredentials(Model):
 class NatsStream(Model):
     """Read through JetStream: a durable position, at least once."""
 
-    stream: str = Field(description="Name of the stream.")
+    stream: str = Field(description="Name of the stream; it has to exist.")
     durable: str | None = Field(
         default=None,
-        description="Durable consumer. Default: made from namespace, EventSource and event.",
+        description="Durable pull consumer. One that exists is used as it is; otherwise it is "
+        "made. Default: made from namespace, EventSource and event.",
     )
-    start: Literal["all", "new"] = Field(default="all", description="Where a new consumer begins.")
+    start: Literal["all", "new"] = Field(
+        default="all",
+        description="Where a consumer that we make begins: with all that the stream holds, or "
+        "with what comes from then on. Afterwards it goes on where it was.",
+    )
     ack_wait: Duration = Field(
-        default=30.0, description="After how long an open message comes again."
+        default=30.0,
+        description="After how long a message comes again when its worker has died; while a "
+        "worker has it in hand, it is extended. At least 1s.",
+    )
+    max_ack_pending: int = Field(
+        default=1000,
+        ge=1,
+        le=100_000,
+        description="Messages in hand at most, of all workers together. With 1 the events come "
+        "in the stream's order, also after a failure.",
     )
 
 
 class NatsSpec(Model):
     """Reads NATS subjects: core NATS (at most once), or a JetStream stream."""
 
-    url: str = Field(description="Addresses such as nats://nats:4222, separated by commas.")
-    subject: str = Field(description="Subject; `*` and `>` are wildcards.")
+    url: str = Field(
+        description="Addresses such as nats://nats:4222, separated by commas; tls:// for TLS."
+    )
+    subject: str | None = Field(
+        default=None,
+        description="Subject; `*` and `>` are wildcards. With jetstream neither subject nor "
+        "subjects is needed: all of the stream.",
+    )
+    subjects: list[str] = Field(
+        default_factory=list, description="Several subjects, in place of subject."
+    )
     queue: str | None = Field(
         default=None,
-        description="Queue group. Default: made from namespace, EventSource and event.",
+        description="Queue group of core NATS, whose members share the messages. Default: made "
+        "from namespace, EventSource and event.",
     )
     jetstream: NatsStream | None = Field(default=None, description="Read through JetStream.")
     credentials: NatsCredentials | None = Field(default=None, description="How to log in.")
-    tls: Tls | None = Field(default=None, description="Connect with TLS.")
+    tls: Tls | None = Field(
+        default=None,
+        description="Connect with TLS; `tls: {}` trusts the system's CA certificates.",
+    )
 
 
 class RabbitmqSpec(Model):

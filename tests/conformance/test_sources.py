@@ -1,7 +1,8 @@
 """Every source passes the suite of its port, against the real outside world.
 
 A rig module has `open_rig()`, an async context manager that gives a new SourceRig,
-and, where rigs share a server, `close()`.
+and, where rigs share a server, `close()`. One whose source can be several (`VARIANTS`)
+has an `open_...` for each.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from ofevents import registry
 from ofevents.conformance.check_source import CHECKS, Check
 
 SOURCES = registry.names("ofevents.sources")
+VARIANTS = {"nats": ("core", "jetstream", "in_order")}
+RIGS = [(name, variant) for name in SOURCES for variant in VARIANTS.get(name, ("rig",))]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,9 +38,10 @@ def _module(name: str) -> str:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
-@pytest.mark.parametrize("name", SOURCES)
-async def test_source(name: str, check: Check) -> None:
-    async with importlib.import_module(_module(name)).open_rig() as rig:
+@pytest.mark.parametrize(("name", "variant"), RIGS)
+async def test_source(name: str, variant: str, check: Check) -> None:
+    module = importlib.import_module(_module(name))
+    async with getattr(module, f"open_{variant}")() as rig:
         if not check.applies(rig):
             pytest.skip(f"{name} does not promise it: {rig.features}")
         await check.run(rig)
