@@ -154,11 +154,6 @@ class Link:
             else:
                 self.reason = _why(problem, self._shown)
 
-        extra: dict[str, Any] = self.options.credentials.arguments()
-        if self._tls is not None:
-            extra["tls"] = self._tls
-            if self.options.tls and self.options.tls.server_name:
-                extra["tls_hostname"] = self.options.tls.server_name
         try:
             await client.connect(
                 self._servers,
@@ -171,8 +166,12 @@ class Link:
                 connect_timeout=2,
                 ping_interval=10,
                 max_outstanding_pings=2,
-                **extra,
+                **self._arguments(client),
             )
+            if not client.is_connected:
+                # nats-py takes the end of the stream for an answer.
+                raise nats.errors.UnexpectedEOF
+            self._insist_on_tls(client)
         except BaseException as problem:
             gone.set()
             await client.close()
@@ -194,6 +193,38 @@ class Link:
         ]
         self.reason = ""
         self._up.set()
+
+    def _arguments(self, client: Client) -> dict[str, Any]:
+        """Credentials and TLS; with TLS no secret is given before it is in use."""
+        given = self.options.credentials.arguments()
+        if self._tls is None or self.options.tls is None:
+            return given
+
+        def guarded(secret: str) -> Callable[[], str]:
+            def give() -> str:
+                self._insist_on_tls(client)
+                return secret
+
+            return give
+
+        for name in ("user", "password", "token"):
+            if name in given:
+                given[name] = guarded(given[name])
+        given["tls"] = self._tls
+        if self.options.tls.server_name:
+            given["tls_hostname"] = self.options.tls.server_name
+        return given
+
+    def _insist_on_tls(self, client: Client) -> None:
+        """nats-py goes on in plain text where the server does not demand TLS."""
+        if self._tls is None or self._servers[0].startswith("wss:"):
+            return
+        if not client._server_info.get("tls_required", False):
+            raise ConfigError(
+                f"the nats-server at {self._shown} does not demand TLS, so the connection would "
+                "be in plain text: configure TLS there, or leave out tls",
+                path="jetstream.tls",
+            )
 
     def _check_version(self, client: Client) -> None:
         found = client.connected_server_version

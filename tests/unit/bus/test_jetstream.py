@@ -208,6 +208,15 @@ async def test_tls(tmp_path: Path) -> None:
         await _says("certificate", guarded.url, tls={})
 
 
+async def test_no_secret_goes_out_in_plain_text(tmp_path: Path) -> None:
+    extra = 'authorization { token: "s3cret" }\ntrace: true\ntrace_verbose: true\n'
+    async with NatsServer(tmp_path / "nats", extra=extra) as plain:
+        with pytest.raises(ConfigError, match="does not demand TLS"):
+            async with make(plain.url, credentials={"token": "s3cret"}, tls={}):
+                pass
+        assert "[CONNECT" not in plain.log.read_text()
+
+
 async def test_a_group_leaves_a_stream_that_it_reads_no_more(server: NatsServer) -> None:
     dead = topics.dead("default", "t")
     async with make(server.url) as bus:
