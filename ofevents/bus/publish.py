@@ -96,30 +96,29 @@ class Publisher:
 
     async def _store(self, stream: str, outgoing: list[Outgoing]) -> None:
         """Send, and again what was refused for want of room or of a ready server."""
-        seen = self._room.made[stream]
-        made = 0
+        size = sum(len(one.body) for one in outgoing)
         try:
-            async with asyncio.timeout(self._deadline):
-                await self._room.check(stream, sum(len(one.body) for one in outgoing))
-                while True:
-                    refused = await self._send(outgoing)
-                    if not refused:
-                        return
-                    outgoing = [one for one, _ in refused]
-                    error = refused[0][1]
-                    if isinstance(error, BusFull) and made < 3:
-                        await self._room.make(stream, seen)
-                        seen = self._room.made[stream]
-                        made += 1
-                    elif isinstance(error, Disconnected):
-                        await asyncio.sleep(_NOT_READY_PAUSE)
-                    else:
-                        raise error
+            async with asyncio.timeout(self._deadline), self._room.reserve(stream, size):
+                await self._insist(stream, outgoing)
         except TimeoutError:
             reason = self._link.reason or "the server did not answer"
             raise Disconnected(
                 f"the bus did not confirm within {self._deadline:g} s: {reason}"
             ) from None
+
+    async def _insist(self, stream: str, outgoing: list[Outgoing]) -> None:
+        seen, made = self._room.made[stream], 0
+        while refused := await self._send(outgoing):
+            outgoing = [one for one, _ in refused]
+            error = refused[0][1]
+            if isinstance(error, BusFull) and made < 3:
+                await self._room.make(stream, seen)
+                seen = self._room.made[stream]
+                made += 1
+            elif isinstance(error, Disconnected):
+                await asyncio.sleep(_NOT_READY_PAUSE)
+            else:
+                raise error
 
     async def _send(self, outgoing: list[Outgoing]) -> list[tuple[Outgoing, OfeventsError]]:
         """Write all, wait for all answers; what was refused and can be tried again.

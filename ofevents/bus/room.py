@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from ofevents.bus.layout import REPLAYED, filters
@@ -37,31 +39,43 @@ class Room:
         self._log = Log(bus=name)
         self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._inboxes = 0
+        self._on_way = 0
         self._looked = float("-inf")
 
-    async def check(self, stream: str, size: int) -> None:
-        """Refuse an inbox's messages when all inboxes hold their share.
+    @asynccontextmanager
+    async def reserve(self, stream: str, size: int) -> AsyncIterator[None]:
+        """Around storing `size` bytes: refuse them when all inboxes hold their share.
 
-        The server cannot refuse them (see `layout`), so each publisher looks every
-        few seconds and counts its own messages in between.
+        The server cannot refuse an inbox's messages (see `layout`), so each publisher
+        looks every few seconds and counts its own in between; those on their way are
+        counted too, or all that are sent at once would find the same room.
 
         Raises:
-            BusFull: they are full.
+            BusFull: the inboxes are full.
         """
         if stream != self._streams.layout.stream("inboxes"):
+            yield
             return
-        self._inboxes += size
+        await self._admit(stream, size)
+        self._on_way += size
+        try:
+            yield
+            self._inboxes += size
+        finally:
+            self._on_way -= size
+
+    async def _admit(self, stream: str, size: int) -> None:
         limit = self._streams.layout.limit("inboxes", self._streams.events_limit)
         recent = self._clock.monotonic() - self._looked < _LOOK_EVERY
-        if recent and self._inboxes <= limit:
+        if recent and self._inboxes + self._on_way + size <= limit:
             return
-        self._inboxes = (await self._streams.info(stream))["state"]["bytes"] + size
+        self._inboxes = (await self._streams.info(stream))["state"]["bytes"]
         self._looked = self._clock.monotonic()
-        if self._inboxes > limit:
-            self._inboxes -= size
+        if self._inboxes + self._on_way + size > limit:
             raise BusFull(
                 f"the inboxes are full: they hold {self._inboxes} of {limit} bytes (maxBytes) "
-                "of deliveries; the bus takes no more until subscribers accept some"
+                f"of deliveries and {self._on_way} more are on their way; the bus takes no more "
+                "until subscribers accept some"
             )
 
     async def make(self, stream: str, seen: int) -> None:

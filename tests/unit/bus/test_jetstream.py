@@ -272,6 +272,19 @@ async def test_full_inboxes_refuse_and_take_again(server: NatsServer) -> None:
         await bus.publish(inbox, Message(Delivery("d/t/s", (message("x").body,)), "w"))  # type: ignore[arg-type]
 
 
+async def test_deliveries_sent_at_once_do_not_share_the_same_room(server: NatsServer) -> None:
+    inbox = topics.inbox("default", "t", "s")
+    async with make(server.url, max_bytes=200_000) as bus:
+        events = [
+            Event.create(id=str(n), source="s", type="t", data=b'"%b"' % (b"x" * 9000))
+            for n in range(100)
+        ]
+        owed = [Message(Delivery("d/t/s", (event,)), "w") for event in events]
+        done = await asyncio.gather(*(bus.publish(inbox, o) for o in owed), return_exceptions=True)
+        assert any(isinstance(error, BusFull) for error in done)
+        assert 100_000 < (await bus.inspect()).topics[0].size < 210_000
+
+
 async def test_dead_letters_are_never_purged(server: NatsServer) -> None:
     dead = topics.dead("default", "t")
     async with make(server.url, max_bytes=100_000) as bus:
