@@ -29,7 +29,8 @@ class ResolvedBus(Resolved):
     """Entry point name in `ofevents.buses`: jetstream, memory, dapr."""
     options: dict[str, Any] = Field(default_factory=dict)
     """jetstream: url, credentials, tls, stream, replicas, storage, max_age,
-    max_bytes, duplicate_window (seconds and bytes)."""
+    max_bytes, duplicate_window (seconds and bytes); without a url `embedded: true` and
+    `sync`, which whoever starts the embedded server replaces by its url."""
 
 
 class HttpAuth(Resolved):
