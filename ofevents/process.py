@@ -89,6 +89,17 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool
         await asyncio.gather(*left, return_exceptions=True)
 
 
+def first_error(errors: BaseException) -> BaseException:
+    """The first error in a group that is none itself.
+
+    For a task group whose tasks fail together: the others came of the same cause,
+    or of being cancelled.
+    """
+    while isinstance(errors, BaseExceptionGroup):
+        errors = errors.exceptions[0]
+    return errors
+
+
 class Stop:
     """Set by the first signal; the second one ends the process.
 

@@ -22,6 +22,7 @@ from typing import Protocol, Self
 
 from ofevents.errors import TemporaryError
 from ofevents.ports import Handler, Received, Verdict, retry
+from ofevents.process import first_error
 from ofevents.telemetry import Log
 
 RETRY_FIRST = 0.05
@@ -81,7 +82,7 @@ class Intake:
             await self._group.__aexit__(kind, error, trace)
         except BaseExceptionGroup as errors:
             # Handlers never raise through `_call`: what is here is the driver's own.
-            raise _first(errors) from None
+            raise first_error(errors) from None
         finally:
             # A call that was cancelled before it began had no chance to give back.
             for batch in self.hands.values():
@@ -131,12 +132,6 @@ class Intake:
             for one in batch:
                 if not one.settled:
                     one.settle(_again(one, failed))
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error that is no group."""
-    first = errors.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def give_back(batch: list[Open]) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ofevents.bus import topics
+from ofevents.conformance.verdict import NotConformant, come_true, require
 from ofevents.event import Event
 from ofevents.ports import (
     DONE,
@@ -42,10 +43,6 @@ INBOX = topics.inbox("default", "billing", "charge")
 DEAD = topics.dead("default", "billing")
 GROUP = topics.trigger_group("default", "billing")
 GROUP_2 = topics.trigger_group("default", "audit")
-
-
-class NotConformant(AssertionError):
-    """The bus breaks its contract; the text says which sentence of it."""
 
 
 class BusRig(Protocol):
@@ -94,18 +91,9 @@ class Check:
         return self.run.__name__
 
 
-def require(condition: bool, sentence: str) -> None:
-    """Raise NotConformant unless the condition holds."""
-    if not condition:
-        raise NotConformant(sentence)
-
-
 async def within(condition: Callable[[], bool], sentence: str, seconds: float = PATIENCE) -> None:
     """Wait for a condition; NotConformant when it does not come."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        require(time.monotonic() < deadline, f"not within {seconds:g} s: {sentence}")
-        await asyncio.sleep(0.01)
+    await come_true(condition, sentence, seconds)
 
 
 async def never(condition: Callable[[], bool], sentence: str, seconds: float) -> None:

@@ -12,12 +12,13 @@ the contract that it holds the driver to.
 
 from __future__ import annotations
 
-from ofevents.conformance.bus_rig import BusRig, Check, NotConformant
+from ofevents.conformance.bus_rig import BusRig, Check
 from ofevents.conformance.check_consume import CONSUME
 from ofevents.conformance.check_groups import GROUPS
 from ofevents.conformance.check_publish import PUBLISH
 from ofevents.conformance.check_room import ROOM
 from ofevents.conformance.check_store import STORE
+from ofevents.conformance.verdict import NotConformant
 
 __all__ = ["CHECKS", "BusRig", "Check", "NotConformant"]
 

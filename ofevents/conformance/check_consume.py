@@ -18,9 +18,9 @@ from ofevents.conformance.bus_rig import (
     ids,
     messages,
     never,
-    require,
     within,
 )
+from ofevents.conformance.verdict import require
 from ofevents.ports import DONE, Consumer, Received, retry
 
 

@@ -26,9 +26,9 @@ from ofevents.conformance.bus_rig import (
     messages,
     owed,
     raises,
-    require,
     within,
 )
+from ofevents.conformance.verdict import require
 from ofevents.errors import OfeventsError
 from ofevents.ports import DONE, Bus, Consumer
 

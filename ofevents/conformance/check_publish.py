@@ -14,7 +14,6 @@ from ofevents.conformance.bus_rig import (
     USER,
     BusRig,
     Check,
-    NotConformant,
     Taken,
     consuming,
     drained,
@@ -25,9 +24,9 @@ from ofevents.conformance.bus_rig import (
     never,
     owed,
     raises,
-    require,
     within,
 )
+from ofevents.conformance.verdict import NotConformant, require
 from ofevents.errors import BadEvent, Disconnected, TooLarge
 from ofevents.event import Event
 from ofevents.ports import Consumer, Delivery, Message, Payload

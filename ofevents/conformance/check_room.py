@@ -10,7 +10,6 @@ from ofevents.conformance.bus_rig import (
     USER,
     BusRig,
     Check,
-    NotConformant,
     Taken,
     consuming,
     drained,
@@ -20,10 +19,10 @@ from ofevents.conformance.bus_rig import (
     ids,
     messages,
     owed,
-    require,
     retry,
     within,
 )
+from ofevents.conformance.verdict import NotConformant, require
 from ofevents.errors import BusFull
 from ofevents.ports import DONE, Consumer
 

@@ -16,15 +16,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from ofevents.conformance.source_rig import (
-    PATIENCE,
-    Emitted,
-    NotConformant,
-    SourceRig,
-    require,
-    within,
-    working,
-)
+from ofevents.conformance.source_rig import PATIENCE, Emitted, SourceRig, within, working
+from ofevents.conformance.verdict import NotConformant, require
 from ofevents.errors import Disconnected, TemporaryError
 
 __all__ = ["CHECKS", "Check", "NotConformant", "SourceRig"]

@@ -7,7 +7,8 @@ import time
 
 from ofevents.bus.lease import Lease
 from ofevents.clock import SystemClock
-from ofevents.conformance.bus_rig import BusRig, Check, raises, require, within
+from ofevents.conformance.bus_rig import BusRig, Check, raises, within
+from ofevents.conformance.verdict import require
 from ofevents.errors import Conflict
 from ofevents.ports import Entry, Store
 

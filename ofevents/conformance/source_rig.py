@@ -12,21 +12,17 @@ Write your own rig, then await every check of `check_source.CHECKS` that
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
+from ofevents.conformance.verdict import NotConformant, come_true, require
 from ofevents.errors import Disconnected, TemporaryError
 from ofevents.event import Event, check_attributes
 from ofevents.ports import Reply, Source, SourceFeatures, Store
 
 PATIENCE = 30.0
 """Seconds that anything may take; a check fails after it."""
-
-
-class NotConformant(AssertionError):
-    """The source breaks its contract; the text says which sentence of it."""
 
 
 class SourceRig(Protocol):
@@ -77,18 +73,9 @@ class SourceRig(Protocol):
         ...
 
 
-def require(condition: bool, sentence: str) -> None:
-    """Raise NotConformant unless the condition holds."""
-    if not condition:
-        raise NotConformant(sentence)
-
-
 async def within(condition: Callable[[], bool], sentence: str, seconds: float = PATIENCE) -> None:
     """Wait for a condition; NotConformant when it does not come."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        require(time.monotonic() < deadline, f"not within {seconds:.0f} s: {sentence}")
-        await asyncio.sleep(0.01)
+    await come_true(condition, sentence, seconds)
 
 
 class Emitted:

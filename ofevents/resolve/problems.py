@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from ofevents.errors import ConfigError
-
 Path = tuple[str | int, ...]
 """Where in a document: keys and indexes from its root."""
 
@@ -98,10 +96,6 @@ class Problem:
         if self.inner:
             fields["expressionLine"], fields["expressionColumn"] = self.inner
         return {key: value for key, value in fields.items() if value or key == "severity"}
-
-    def to_error(self) -> ConfigError:
-        """As the exception that stops a command."""
-        return ConfigError(self.sentence, path=self.path, where=self.where)
 
 
 def show_path(path: Sequence[str | int]) -> str:

@@ -19,7 +19,7 @@ from ofevents.clock import Clock
 from ofevents.errors import ConfigError, Disconnected
 from ofevents.health import Health, WorkerHealth
 from ofevents.ports import Bus, Consumer
-from ofevents.process import unless
+from ofevents.process import first_error, unless
 from ofevents.subscriber import DeadLetters
 from ofevents.telemetry import RECONNECTS, Log
 from ofevents.trigger.entries import Entries
@@ -168,7 +168,7 @@ class _Session:
                         working.create_task(server.run(bus))
                 watching.cancel()
         except BaseExceptionGroup as errors:
-            raise _first(errors) from None
+            raise first_error(errors) from None
 
     async def _consume(self, bus: Bus, inputs: Inputs, monitor: Monitor) -> None:
         """Read the inputs: with the other workers, or alone where order matters."""
@@ -235,9 +235,3 @@ class _Session:
             clock=self._clock,
             stop=self._stop,
         )
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error inside; the others came of the same cause, or of being cancelled."""
-    first = errors.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
