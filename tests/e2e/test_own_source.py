@@ -114,13 +114,15 @@ async def test_a_package_of_its_own_brings_a_source(
         files = resources(tmp_path, queue, sink)
         code, printed = await call("validate", files)
         assert code == 0, printed
-        async with Ofevents(tmp_path, "run", "-f", files, "--data-dir", tmp_path / "data"):
+        command = ("run", "-f", files, "--data-dir", tmp_path / "data")
+        async with Ofevents(tmp_path, *command) as run:
             await until(lambda: not queue.owed, seconds=40, what="every line is given back")
             queue.owed[51] = b'{"amount": 51}'
             queue.hang_up()  # it is connected again, and what was not given back comes again
             await until(lambda: not queue.owed, seconds=20, what="the queue is read again")
             seen = {event.id for one in sink.seen for event in one.events}
             assert seen >= {str(number) for number in lines}
+            assert await run.interrupt() == 0  # so that its nats-server ends, too
 
 
 async def test_a_mistake_in_its_spec_is_told_with_its_place(
