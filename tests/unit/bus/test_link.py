@@ -63,7 +63,10 @@ async def test_it_never_gives_up(tmp_path: Path) -> None:
         bus = make(server.url, clock=clock)
         entering = asyncio.create_task(bus.__aenter__())
         for _ in range(300):
-            await until(lambda: clock.sleeping > 0, seconds=10, what="it waits for its next try")
+            await until(
+                lambda: clock.sleeping > 0 or entering.done(), seconds=10, what="its next try"
+            )
+            assert not entering.done(), "it has given up"
             await clock.advance(2.0)
         await server.start()
         while not entering.done():
