@@ -1,0 +1,95 @@
+"""What a run came to: each matching id accepted, no other, and how often twice.
+
+**The bound of duplicates.** An event is delivered again when its acceptance was not
+known to those who had to know it. That is at most, each time that
+
+- the function is killed: the calls that were open, of each worker; they fail and are
+  made again;
+- a Trigger's worker is killed, or frozen for longer than the ack wait: what it had in
+  hand, of its inputs and of its inbox;
+- the bus is killed: what the workers had in hand, and what was accepted in the last
+  seconds whose acknowledgements the server may not have kept (`FaultBus.forgets`),
+  counted in the function's own record. With a full disk it keeps none until it is
+  started again;
+- the bus is frozen: what the workers had in hand, as they begin anew meanwhile;
+- the source or Kafka is: none. What is read again has the same id, and the bus knows
+  it. Nor does it matter to anybody what time it is.
+
+**The bound of redeliveries** by the bus is the same but for the function's, whose
+calls are repeated without the bus; of what it forgets, twice as many: the events that
+do not match are settled as fast as those that do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tests.e2e.faults.killing import Fault
+from tests.e2e.faults.rig import CONCURRENCY, IN_FLIGHT, TRIGGERS
+from tests.servers.function import Call
+
+IN_HAND: Final = 2 * IN_FLIGHT
+"""Of one worker: its inputs' messages, and its inbox's."""
+_MOST: Final = {
+    "kill function": TRIGGERS * CONCURRENCY,
+    "kill trigger": IN_HAND,
+    "freeze trigger": IN_HAND,
+    "kill bus": TRIGGERS * IN_HAND,
+    "freeze bus": TRIGGERS * IN_HAND,
+    "full bus": TRIGGERS * IN_HAND,
+}
+"""Duplicates by one fault; what the bus forgets comes on top."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Made from the function's calls and the faults.
+
+    Attributes:
+        accepted: how often each id was accepted.
+        faults: how often each was done, such as `kill bus`.
+        most: duplicates at most; see the module.
+        most_redelivered: by the bus.
+    """
+
+    accepted: Counter[str]
+    faults: Counter[str]
+    most: int
+    most_redelivered: int
+
+    @property
+    def duplicates(self) -> int:
+        return self.accepted.total() - len(self.accepted)
+
+    def judge(self, wanted: Collection[str], others: Collection[str]) -> None:
+        """AssertionError where an event is missing, strange, or came too often."""
+        missing = sorted({*wanted} - self.accepted.keys())
+        strange = sorted(self.accepted.keys() - {*wanted})
+        assert not missing, f"{len(missing)} of {len(wanted)} never arrived: {missing[:5]}"
+        assert not strange, (
+            f"{len(strange)} arrived that must not, {len({*strange} & {*others})} of them "
+            f"filtered: {strange[:5]}"
+        )
+        assert self.duplicates <= self.most, f"{self.duplicates} duplicates, at most {self.most}"
+
+
+def ledger(calls: Sequence[Call], faults: Sequence[Fault], *, forgets: float) -> Ledger:
+    """See `Ledger`; `forgets` is the bus's."""
+    good = [call for call in calls if 200 <= call.status < 300]
+    done = Counter(f"{one.what} {one.kind}" for one in faults)
+    in_hand = sum(_MOST.get(name, 0) * times for name, times in done.items())
+    forgotten = sum(
+        sum(one.since - forgets <= call.time <= one.until for call in good)
+        for one in faults
+        if one.kind == "bus" and one.what in ("kill", "full")
+    )
+    function = _MOST["kill function"] * done["kill function"]
+    return Ledger(
+        Counter(call.id for call in good),
+        done,
+        most=in_hand + forgotten,
+        most_redelivered=in_hand - function + 2 * forgotten,
+    )
