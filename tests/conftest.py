@@ -25,6 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("OFEVENTS_SEED"),
         help="what random tests draw from; default: OFEVENTS_SEED, or one at random",
     )
+    parser.addoption(
+        "--soak-minutes", type=float, default=30.0, help="how long `make soak` takes (30)"
+    )
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.servers import ServerMissing, cache_dir, kafka, octokit
+from tests.servers import ServerMissing, cache_dir, faketime, kafka, octokit
 
 DEBIAN: Final = {"java": "default-jre-headless", "mvn": "maven", "npm": "npm"}
 """Command -> the Debian package that brings it."""
@@ -44,13 +44,18 @@ def nats_server() -> Path:
 ITEMS: Final = (
     Item("nats-server", nats_server),
     Item(f"Apache Kafka {kafka.VERSION}", kafka.jars),
+    Item("libfaketime", faketime.library),
     Item(f"GitHub webhook payloads {octokit.VERSION}", octokit.file),
 )
 
 
 def install_commands() -> None:
-    """Install the commands that the items need and that are not on this machine."""
+    """Install what the items need from Debian and is not on this machine."""
     missing = [package for command, package in DEBIAN.items() if not shutil.which(command)]
+    try:
+        faketime.library()
+    except ServerMissing:
+        missing.append(faketime.PACKAGE)
     if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     print(f"installing {', '.join(missing)} ...", flush=True)

@@ -53,6 +53,14 @@ class FaultBus(Protocol):
         """SIGKILL."""
         ...
 
+    async def freeze(self) -> None:
+        """SIGSTOP; its connections stay."""
+        ...
+
+    def thaw(self) -> None:
+        """SIGCONT; nothing where it does not run."""
+        ...
+
     async def unsettled(self) -> int:
         """Messages that some group has not settled; 0 also while nobody answers."""
         ...
@@ -104,6 +112,12 @@ class JetStream:
 
     async def kill(self) -> None:
         await self.server.kill()
+
+    async def freeze(self) -> None:
+        await self.server.freeze()
+
+    def thaw(self) -> None:
+        self.server.thaw()
 
     async def unsettled(self) -> int:
         try:

@@ -25,23 +25,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from tests.e2e.faults.killing import Fault
-from tests.e2e.faults.rig import CONCURRENCY, IN_FLIGHT, TRIGGERS
+from tests.e2e.faults.rig import TRIGGERS, Bounds
 from tests.servers.function import Call
-
-IN_HAND: Final = 2 * IN_FLIGHT
-"""Of one worker: its inputs' messages, and its inbox's."""
-_MOST: Final = {
-    "kill function": TRIGGERS * CONCURRENCY,
-    "kill trigger": IN_HAND,
-    "freeze trigger": IN_HAND,
-    "kill bus": TRIGGERS * IN_HAND,
-    "freeze bus": TRIGGERS * IN_HAND,
-    "full bus": TRIGGERS * IN_HAND,
-}
-"""Duplicates by one fault; what the bus forgets comes on top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +63,24 @@ class Ledger:
         assert self.duplicates <= self.most, f"{self.duplicates} duplicates, at most {self.most}"
 
 
-def ledger(calls: Sequence[Call], faults: Sequence[Fault], *, forgets: float) -> Ledger:
+def ledger(
+    calls: Sequence[Call], faults: Sequence[Fault], bounds: Bounds, *, forgets: float
+) -> Ledger:
     """See `Ledger`; `forgets` is the bus's."""
     good = [call for call in calls if 200 <= call.status < 300]
     done = Counter(f"{one.what} {one.kind}" for one in faults)
-    in_hand = sum(_MOST.get(name, 0) * times for name, times in done.items())
+    functions = done["kill function"] * TRIGGERS * bounds.concurrency
+    workers = done["kill trigger"] + done["freeze trigger"]
+    buses = done["kill bus"] + done["freeze bus"] + done["full bus"]
+    in_hand = (workers + TRIGGERS * buses) * bounds.in_hand
     forgotten = sum(
         sum(one.since - forgets <= call.time <= one.until for call in good)
         for one in faults
         if one.kind == "bus" and one.what in ("kill", "full")
     )
-    function = _MOST["kill function"] * done["kill function"]
     return Ledger(
         Counter(call.id for call in good),
         done,
-        most=in_hand + forgotten,
-        most_redelivered=in_hand - function + 2 * forgotten,
+        most=functions + in_hand + forgotten,
+        most_redelivered=in_hand + 2 * forgotten,
     )

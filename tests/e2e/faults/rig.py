@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,18 +22,13 @@ from tests.e2e.faults.buses import FaultBus
 from tests.e2e.faults.feed import GROUP, PARTITIONS, TOPIC, Lag
 from tests.e2e.processes import Ofevents, call, specs
 from tests.servers import ServerFailed, until
+from tests.servers.faketime import FakeClock
 from tests.servers.function import Function
 from tests.servers.kafka import KafkaServer
 
-CONCURRENCY: Final = 16
-"""Calls that a Trigger's worker has open at most."""
-IN_FLIGHT: Final = 32
-"""Messages of its inputs that a Trigger's worker has in hand at most, and as many of its
-inbox. The spec is told: the default would hold the whole backlog of a run like this."""
-BACKOFF: Final = "20s"
-"""Bound of the first wait of a call that failed. The bus may hold an event for 10 s, so
-that half of them wait in the worker's hand and half in the inbox."""
 TRIGGERS: Final = 2
+SPECS: Final = {"source": "shop/orders", "trigger": "charge"}
+"""Of each kind of worker: the resolved spec's name."""
 BACK: Final = 60.0
 """Seconds within which whatever was killed is ready again."""
 
@@ -71,6 +66,39 @@ spec:
 """
 
 
+async def _never() -> None:
+    raise NotImplementedError("this part is only killed")
+
+
+def _nothing() -> None:
+    """For a part that never stands still."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a worker of the Trigger may have in hand, as its spec says.
+
+    Attributes:
+        concurrency: calls that are open at once.
+        in_flight: messages of its inputs. The default of 1024 would hold the whole
+            backlog of a run, and the bound of duplicates would bound nothing.
+        backoff: bound of the first wait of a call that failed. The bus may hold an event
+            for 10 s, so that half of them wait in the worker's hand, half in the inbox.
+    """
+
+    concurrency: int = 16
+    in_flight: int = 32
+    backoff: str = "20s"
+
+    @property
+    def in_hand(self) -> int:
+        """Messages of one worker at most, those of the inbox with them."""
+        return self.in_flight + min(self.in_flight, max(64, 2 * self.concurrency))
+
+
+DEFAULT: Final = Bounds()
+
+
 @dataclass(slots=True)
 class Part:
     """A link of the chain.
@@ -80,6 +108,7 @@ class Part:
         end: kills it with SIGKILL.
         begin: starts it; returns when it is ready.
         owed: unsettled events that concern it, asked of the broker beside it.
+        freeze: lets it stand still, and `thaw` go on, where the suite does that to it.
         down: it was killed, and is not ready again.
         alone: held by whoever breaks it, until it is whole again.
     """
@@ -88,6 +117,8 @@ class Part:
     end: Callable[[], Awaitable[None]]
     begin: Callable[[], Awaitable[None]]
     owed: Callable[[], Awaitable[int]]
+    freeze: Callable[[], Awaitable[None]] = _never
+    thaw: Callable[[], None] = _nothing
     down: bool = False
     alone: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -110,6 +141,7 @@ class Rig:
     workers: tuple[Ofevents, ...]
     parts: tuple[Part, ...]
     lag: Lag
+    bounds: Bounds
     resources: Path
 
     async def watch(self) -> None:
@@ -151,8 +183,20 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(folder: Path, bus: FaultBus, *, delay: float) -> AsyncIterator[Rig]:
-    """The chain, ready; `delay` is how long the function takes for a call, in seconds."""
+async def rig(
+    folder: Path,
+    bus: FaultBus,
+    *,
+    delay: float,
+    bounds: Bounds = DEFAULT,
+    clocks: Sequence[FakeClock] = (),
+) -> AsyncIterator[Rig]:
+    """The chain, ready.
+
+    Args:
+        delay: how long the function takes for a call, in seconds.
+        clocks: the wall clocks of the source and of the Trigger's workers, in this order.
+    """
     async with AsyncExitStack() as stack:
         kafka = await stack.enter_async_context(KafkaServer())
         await stack.enter_async_context(bus)
@@ -169,38 +213,39 @@ async def rig(folder: Path, bus: FaultBus, *, delay: float) -> AsyncIterator[Rig
                 topic=TOPIC,
                 group=GROUP,
                 sink=function.url,
-                concurrency=CONCURRENCY,
-                backoff=BACKOFF,
+                concurrency=bounds.concurrency,
+                backoff=bounds.backoff,
             )
         )
         made = await specs(resources, folder / "specs")
-        _bound(made["charge"])
-        workers = [Ofevents(folder, "source", "-f", made["shop/orders"], worker=True)]
-        workers += [
-            Ofevents(folder, "trigger", "-f", made["charge"], worker=True) for _ in range(TRIGGERS)
+        _bound(made[SPECS["trigger"]], bounds.in_flight)
+        kinds = ["source", *TRIGGERS * ["trigger"]]
+        times = [clock.environment for clock in clocks] or [{} for _ in kinds]
+        workers = [
+            Ofevents(folder, kind, "-f", made[SPECS[kind]], worker=True, **time)
+            for kind, time in zip(kinds, times, strict=True)
         ]
         for worker in workers:
             await stack.enter_async_context(worker)
         for worker in workers:
             await worker.ready()
-        kinds = ["source"] + TRIGGERS * ["trigger"]
-        asked = [lag.records] + TRIGGERS * [bus.unsettled]
+        asked = [lag.records, *TRIGGERS * [bus.unsettled]]
         parts = [
-            Part(kind, worker.kill, _begin(worker), owed)
+            Part(kind, worker.kill, _begin(worker), owed, worker.freeze, worker.thaw)
             for kind, worker, owed in zip(kinds, workers, asked, strict=True)
         ]
         parts += [
-            Part("bus", bus.kill, bus.start, bus.unsettled),
+            Part("bus", bus.kill, bus.start, bus.unsettled, bus.freeze, bus.thaw),
             Part("function", function.kill, function.start, bus.unsettled),
             Part("kafka", kafka.kill, kafka.start, lag.records),
         ]
-        yield Rig(kafka, bus, function, tuple(workers), tuple(parts), lag, resources)
+        yield Rig(kafka, bus, function, tuple(workers), tuple(parts), lag, bounds, resources)
 
 
-def _bound(spec: Path) -> None:
-    """Write IN_FLIGHT into a Trigger's resolved spec."""
+def _bound(spec: Path, in_flight: int) -> None:
+    """Write it into a Trigger's resolved spec."""
     told = yaml.safe_load(spec.read_text())
-    told["in_flight"] = IN_FLIGHT
+    told["in_flight"] = in_flight
     spec.write_text(yaml.safe_dump(told))
 
 
