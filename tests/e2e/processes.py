@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+import psutil
 
 from tests.servers import ServerFailed, free_port, until
 
@@ -85,6 +86,16 @@ class Program:
         """Ctrl-C, and wait: the exit code."""
         return await self._signal(signal.SIGINT)
 
+    async def freeze(self) -> None:
+        """SIGSTOP: it stands still, and its connections stay, until `thaw`."""
+        process = psutil.Process(self.process.pid)
+        self.process.send_signal(signal.SIGSTOP)
+        await until(lambda: process.status() == psutil.STATUS_STOPPED, seconds=5, what="it stops")
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
+
     async def _signal(self, number: signal.Signals) -> int:
         if self.process.returncode is None:
             self.process.send_signal(number)
@@ -110,10 +121,12 @@ class Ofevents(Program):
     `worker` serves the probes on a free port, for `ready` and `metric`.
     """
 
-    def __init__(self, folder: Path, *arguments: str | Path, worker: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str | Path, worker: bool = False, **environment: str
+    ) -> None:
         port = free_port()
         probes = ["--port", str(port), "--host", "127.0.0.1"] if worker else []
-        super().__init__(folder, OFEVENTS, *arguments, *probes)
+        super().__init__(folder, OFEVENTS, *arguments, *probes, **environment)
         self.probes = f"http://127.0.0.1:{port}"
 
     async def ready(self, seconds: float = 30) -> None:
