@@ -85,6 +85,18 @@ class Program:
         """Ctrl-C, and wait: the exit code."""
         return await self._signal(signal.SIGINT)
 
+    async def terminate(self) -> int:
+        """SIGTERM, as Kubernetes ends a pod, and wait: the exit code."""
+        return await self._signal(signal.SIGTERM)
+
+    def pause(self) -> None:
+        """SIGSTOP: it is there, and does nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
+
     async def _signal(self, number: signal.Signals) -> int:
         if self.process.returncode is None:
             self.process.send_signal(number)
@@ -110,10 +122,12 @@ class Ofevents(Program):
     `worker` serves the probes on a free port, for `ready` and `metric`.
     """
 
-    def __init__(self, folder: Path, *arguments: str | Path, worker: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str | Path, worker: bool = False, **environment: str
+    ) -> None:
         port = free_port()
         probes = ["--port", str(port), "--host", "127.0.0.1"] if worker else []
-        super().__init__(folder, OFEVENTS, *arguments, *probes)
+        super().__init__(folder, OFEVENTS, *arguments, *probes, **environment)
         self.probes = f"http://127.0.0.1:{port}"
 
     async def ready(self, seconds: float = 30) -> None:
