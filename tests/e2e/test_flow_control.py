@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,23 @@ def subscriber(calls: Calls, path: str, **delivery: Any) -> dict[str, Any]:
     return {"name": path[1:], "sink": calls.target(path), "delivery": delivery}
 
 
+@asynccontextmanager
+async def stall() -> AsyncIterator[list[float]]:
+    """How late, in seconds, this event loop was each time it looked; on a busy machine."""
+    late = [0.0]
+
+    async def look() -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + 0.01
+            await asyncio.sleep(0.01)
+            late.append(loop.time() - due)
+
+    looking = asyncio.create_task(look())
+    yield late
+    looking.cancel()
+
+
 async def test_rate_and_concurrency_hold_and_are_used(tmp_path: Path) -> None:
     port = free_port()
     async with NatsServer(tmp_path / "nats") as server, functions() as calls:
@@ -47,9 +66,9 @@ async def test_rate_and_concurrency_hold_and_are_used(tmp_path: Path) -> None:
                     assert await posted.order() == 202
         async with Ofevents(tmp_path, "trigger", "-f", made["checkout"], worker=True) as worker:
             await worker.ready()
-            few = asyncio.ensure_future(calls.all_of("/few", set(range(ORDERS))))
-            await calls.all_of("/rate", set(range(ORDERS)))
-            await few
+            async with stall() as stalled:
+                await calls.all_of("/few", set(range(ORDERS)))
+                await calls.all_of("/rate", set(range(ORDERS)))
             inboxed = await worker.metric("ofevents_inboxed_total")
         assert sorted(calls.numbers("/rate")) == list(range(ORDERS))
         assert sorted(calls.numbers("/few")) == list(range(ORDERS))
@@ -59,10 +78,10 @@ async def test_rate_and_concurrency_hold_and_are_used(tmp_path: Path) -> None:
     span = times[-1] - times[0]
     rate = (ORDERS - 1) / span
     per_second = max(sum(begin <= t < begin + 1 for t in times) for begin in times)
-    # A tenth of a second's calls may follow each other at once, and a call may be on its
-    # way for longer than the next one.
-    assert per_second <= RATE * 1.2, f"{rate:.0f}/s in all"
-    assert 0.85 * RATE <= rate <= 1.1 * RATE, f"at most {per_second} in a second"
+    # A tenth of a second's calls may follow each other at once; and what comes while this
+    # process stands still is seen at once.
+    assert per_second <= RATE * (1.1 + max(stalled)), f"{rate:.0f}/s in all, {max(stalled)} s"
+    assert 0.8 * RATE <= rate <= 1.1 * RATE, f"at most {per_second} in a second"
     assert most == CONCURRENCY
 
 
