@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -30,6 +31,13 @@ async def get(url: str) -> tuple[int, str]:
         return 0, ""
 
 
+def _started(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
 class Program:
     """`async with Program(folder, "python", "x.py", NAME="value")`: runs until it is left.
 
@@ -53,7 +61,12 @@ class Program:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # What a run has started outlives it when it is killed: its nats-server, by design.
+        started = _started(self.process.pid)
         await self.kill()
+        for one in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
         if error is not None:
             sys.stderr.write(f"--- {' '.join(self._command)}\n{self.log[-4000:]}\n")
 
@@ -85,6 +98,10 @@ class Program:
     async def interrupt(self) -> int:
         """Ctrl-C, and wait: the exit code."""
         return await self._signal(signal.SIGINT)
+
+    async def terminate(self) -> int:
+        """SIGTERM, as Kubernetes ends a pod, and wait: the exit code."""
+        return await self._signal(signal.SIGTERM)
 
     async def freeze(self) -> None:
         """SIGSTOP: it stands still, and its connections stay, until `thaw`."""
