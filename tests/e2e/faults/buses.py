@@ -66,7 +66,10 @@ class FaultBus(Protocol):
         ...
 
     async def redelivered(self) -> int:
-        """How many more events it has handed out than it was given, so far."""
+        """How many more events it has handed out than it was given, as it counts them:
+
+        at most so many as there were, for a server that was killed forgets some.
+        """
         ...
 
     async def inboxed(self) -> int:
