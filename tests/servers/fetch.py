@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.servers import ServerMissing, cache_dir, faketime, find, kafka, octokit
+from tests.servers import ServerMissing, cache_dir, daprd, faketime, find, kafka, octokit
 
 TOOLS: Final = {"java": "default-jre-headless", "mvn": "maven", "npm": "npm"}
 SERVERS: Final = {
@@ -64,6 +64,7 @@ ITEMS: Final = (
     Item("libfaketime", faketime.library),
     Item(f"GitHub webhook payloads {octokit.VERSION}", octokit.file),
     *(Item(command, partial(debian, command)) for command in SERVERS),
+    Item(f"daprd {daprd.VERSION}", daprd.build),
 )
 
 
