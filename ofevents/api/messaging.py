@@ -195,9 +195,13 @@ class RabbitmqSpec(Model):
 
     url: SecretText = Field(
         repr=False,
-        description=f"Address such as amqp://user:password@rabbitmq:5672/vhost. {SECRET_HINT}",
+        description="Address such as amqp://user:password@rabbitmq:5672/vhost, amqps:// for TLS. "
+        f"{SECRET_HINT}",
     )
-    queue: str = Field(default="", description="Queue. Default: the event's name.")
+    queue: str = Field(
+        default="",
+        description="Queue; one that exists is used as it is. Default: the event's name.",
+    )
     exchange: str | None = Field(default=None, description="Exchange that the queue is bound to.")
     exchange_type: Literal["direct", "fanout", "topic", "headers"] = Field(
         default="topic", description="Type of the exchange, when it must be declared."
