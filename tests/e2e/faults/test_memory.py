@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.faults.figures import at_least, at_most
+from tests.e2e.faults.figures import Figures
 from tests.e2e.faults.orders import AUDITED, INBOX, bus_at, checkout, fill, stored, unread
 from tests.e2e.processes import Ofevents
 from tests.servers import until
@@ -69,12 +69,8 @@ async def idle_size(worker: Ofevents) -> int:
     return memory.sizes[-1]
 
 
-def megabytes(size: float) -> float:
+def mebibytes(size: float) -> float:
     return size / 1024 / 1024
-
-
-def judge(memory: Memory, idle: int) -> None:
-    at_most("peak RSS", megabytes(memory.peak), megabytes(idle + ROOM), "MiB")
 
 
 async def test_one_slow_function_leaves_its_backlog_on_the_bus(tmp_path: Path) -> None:
@@ -98,11 +94,13 @@ async def test_one_slow_function_leaves_its_backlog_on_the_bus(tmp_path: Path) -
                     seconds=60,
                     what="everything in hand was replaced once",
                 )
-                at_least("left on the bus", await unread(bus), BACKLOG - 3 * IN_HAND, "events")
-                at_most("moved to the inbox", await stored(bus, INBOX), IN_HAND, "deliveries")
+                left, inboxed = await unread(bus), await stored(bus, INBOX)
                 charge.mode(delay=0.0)  # it has to accept what is in hand before it stops
                 assert await worker.interrupt() == 0
-            judge(memory, idle)
+            with Figures() as figures:
+                figures.at_least("left on the bus", left, BACKLOG - 3 * IN_HAND, "events")
+                figures.at_most("moved to the inbox", inboxed, IN_HAND, "deliveries")
+                figures.at_most("peak RSS", mebibytes(memory.peak), mebibytes(idle + ROOM), "MiB")
 
 
 async def test_a_fast_neighbour_sends_the_backlog_to_the_inbox(tmp_path: Path) -> None:
@@ -131,7 +129,6 @@ async def test_a_fast_neighbour_sends_the_backlog_to_the_inbox(tmp_path: Path) -
 
                 await until(all_audited, seconds=120, what="the fast subscriber has got all")
                 rate = BACKLOG / (time.monotonic() - began)
-                at_least("the fast subscriber's rate", rate, 1500, "events/s")
                 settled = len(charge.accepted())
                 await until(
                     lambda: len(charge.accepted()) > settled + 200,
@@ -139,7 +136,9 @@ async def test_a_fast_neighbour_sends_the_backlog_to_the_inbox(tmp_path: Path) -
                     what="the inbox is being served",
                 )
                 waiting = await stored(bus, INBOX)
-                at_least("in the inbox", waiting, BACKLOG - 5 * IN_HAND, "deliveries")
                 charge.mode(delay=0.0)
                 assert await worker.interrupt() == 0
-            judge(memory, idle)
+            with Figures() as figures:
+                figures.at_least("the fast subscriber's rate", rate, 1500, "events/s")
+                figures.at_least("in the inbox", waiting, BACKLOG - 5 * IN_HAND, "deliveries")
+                figures.at_most("peak RSS", mebibytes(memory.peak), mebibytes(idle + ROOM), "MiB")
