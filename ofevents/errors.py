@@ -6,8 +6,9 @@
      │    ├── Disconnected      a connection was lost or could not be made
      │    ├── BusFull           the bus refuses: only unsettled events are left
      │    ├── Conflict          the store's entry changed under a compare-and-set
-     │    ├── Unavailable       a subscriber failed in a way that can heal
-     │    └── Misconfigured     a subscriber answers 401, 403, 404, 405 or 3xx
+     │    └── Unavailable       a subscriber failed in a way that can heal
+     │    │    ├── Misconfigured   it answers 401, 403, 404, 405 or 3xx
+     │    │    └── SubscriberAway  nothing gets through to it: only probes are called
      └── PermanentError         give up on this one event: it is dead-lettered
           ├── BadEvent          bytes that are no CloudEvent, or break its rules
           ├── TooLarge          more bytes than the bus or a limit allows
@@ -98,6 +99,15 @@ class Misconfigured(Unavailable):
     """
 
     reason = "SubscriberMisconfigured"
+
+
+class SubscriberAway(Unavailable):
+    """A subscriber that nothing gets through to, by evidence (DESIGN promise 6).
+
+    Its events go to the inbox until a probe is accepted.
+    """
+
+    reason = "SubscriberAway"
 
 
 class PermanentError(OfeventsError):

@@ -66,9 +66,9 @@ class WorkerHealth:
         self._last = self._clock.monotonic()
         self._last_wall = self._clock.now()
 
-    def ready(self, address: str = "") -> None:
-        """Connected and working; `address` says where."""
-        self._set("ready", "Running", "")
+    def ready(self, address: str = "", *, reason: str = "Running", message: str = "") -> None:
+        """Connected and working; `address` says where, `message` what a person should know."""
+        self._set("ready", reason, message)
         self._address = address or self._address
 
     def stalled(self, reason: str, message: str) -> None:

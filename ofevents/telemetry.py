@@ -77,6 +77,12 @@ DEAD_LETTERED: Final = Counter(
     (*_SUBSCRIBER, "reason"),
     registry=REGISTRY,
 )
+AWAY: Final = Gauge(
+    "ofevents_subscriber_away",
+    "1 while a subscriber is away or misconfigured and only probes are called, else 0.",
+    _SUBSCRIBER,
+    registry=REGISTRY,
+)
 LAG: Final = Gauge(
     "ofevents_lag",
     "Messages a consumer group has not yet been handed, by group.",
@@ -132,6 +138,8 @@ LogEvent = Literal[
     "matched",  # a condition fired (debug)
     "delivered",  # a subscriber accepted a delivery
     "retrying",  # a call failed and will be made again
+    "away",  # a subscriber is away or misconfigured: its inbox takes over
+    "returned",  # it accepts calls again
     "inboxed",  # a delivery waits in the subscriber's inbox
     "dead-lettered",  # a delivery or an event is stored as a dead letter
     "refused",  # a request or an event was refused at the door; `reason` says why

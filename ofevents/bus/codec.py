@@ -117,6 +117,7 @@ def _encode_delivery(delivery: Delivery) -> tuple[bytes, int]:
         "due": delivery.due,
         "generation": delivery.generation,
         "operation": delivery.operation,
+        "outages": delivery.outages,
     }
     if delivery.payload is not None:
         # Text where it is text, so that a person can read it; the name says which.
@@ -157,6 +158,7 @@ def _decode_delivery(body: bytes, table_at: int) -> Delivery:
         due=fields["due"],
         generation=fields["generation"],
         operation=fields["operation"],
+        outages=fields["outages"],
     )
 
 

@@ -84,6 +84,7 @@ async def round_trips_deliveries(rig: BusRig) -> None:
         attempt=3,
         generation=2,
         operation="redrive-1",
+        outages=1,
     )
     for topic in (INBOX, DEAD):
         async with ensured(rig, Consumer(topic, (topic,))) as bus:

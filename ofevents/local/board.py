@@ -48,13 +48,13 @@ class Board:
 
     def _row(self, one: Snapshot) -> Row:
         resource = one.resource.removeprefix("default/")
-        message = one.message if one.state == "stalled" else ", ".join(one.waiting)
+        message = one.message or ", ".join(one.waiting)
         if one.kind == "Program" and one.state == "ready":
             message = ""
         address = one.address
         if one.kind == "Trigger":
             address = ", ".join(typed(topic) for topic in address.split(", ") if topic)
-        row = Row(resource, one.kind, address, one.state, message)
+        row = Row(resource, one.kind, address, one.state, message, lasting=bool(one.message))
         name = (one.kind, one.resource)
         earlier = self._settled.get(name)
         if one.state == "starting" and earlier is not None and earlier.state == "stalled":
@@ -95,10 +95,9 @@ class Board:
 
 
 def _essence(rows: list[Row]) -> list[tuple[str, str, str, str, str]]:
-    """What counts as a change: a reason matters where something is stalled only."""
+    """What counts as a change: what is waited for comes and goes, and does not."""
     return [
-        (row.resource, row.kind, row.address, row.state, row.message * (row.state == "stalled"))
-        for row in rows
+        (row.resource, row.kind, row.address, row.state, row.message * row.lasting) for row in rows
     ]
 
 

@@ -43,13 +43,17 @@ _COLOUR = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table; `message` says why it is not ready."""
+    """One line of the table; `message` says why it is not ready, or what is wrong still.
+
+    `lasting` tells such a message from what is being waited for just now.
+    """
 
     resource: str
     kind: str
     address: str
     state: str
     message: str = ""
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

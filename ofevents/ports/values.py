@@ -30,6 +30,8 @@ class Delivery:
         due: not before this time (Unix seconds); 0 is now.
         generation: raised by one at each move on purpose (inbox, reply).
         operation: id of the redrive or replay that made it, "" for none.
+        outages: times that it was being called when the subscriber went away: perhaps
+            it was the cause.
     """
 
     subscriber: str
@@ -40,6 +42,7 @@ class Delivery:
     due: float = 0.0
     generation: int = 0
     operation: str = ""
+    outages: int = 0
 
     @property
     def event(self) -> Event:

@@ -22,7 +22,7 @@ class Postponed(TemporaryError):
 
     Attributes:
         delivery: as given, with `attempt` and `due` brought up to date.
-        reason: why, as in `OfeventsError.reason`; `Away` when the observer says so.
+        reason: why, as in `OfeventsError.reason`; `SubscriberAway` when the gate says so.
         error: the last failure, Misconfigured among them.
     """
 

@@ -1,6 +1,6 @@
 """Puts the way out together: what the trigger and the source call.
 
-    ReplyTo( Retry( Limit( Measure( HttpSubscriber | TopicSubscriber ))))
+    ReplyTo( Retry( Limit( Gate( Measure( HttpSubscriber | TopicSubscriber )))))
 
 The trigger's `Handover` stands around all of this: what Retry postpones it puts
 into the inbox, what is given up it stores with `DeadLetters`. A source without a
@@ -18,11 +18,12 @@ from ofevents.clock import Clock
 from ofevents.errors import ConfigError
 from ofevents.ports import Bus, Subscriber
 from ofevents.subscriber.answer import Answers
+from ofevents.subscriber.gate import Gate, Observer, Unwatched
 from ofevents.subscriber.http import open_http
 from ofevents.subscriber.limit import Limit
 from ofevents.subscriber.measure import Measure
 from ofevents.subscriber.reply import ReplyTo
-from ofevents.subscriber.retry import Backoff, Observer, Retry
+from ofevents.subscriber.retry import Backoff, Retry
 from ofevents.subscriber.timeout import Timeout
 from ofevents.subscriber.topic import TopicSubscriber
 
@@ -85,11 +86,10 @@ def _wrap(
 ) -> Subscriber:
     """The standard wrappers around a bare subscriber; see `pipeline`."""
     measured = Measure(inner, subscriber=subscriber_id, clock=clock)
-    limited = Limit(measured, concurrency=options.concurrency, rate=options.rate, clock=clock)
+    gated = Gate(measured, observer or Unwatched())
+    limited = Limit(gated, concurrency=options.concurrency, rate=options.rate, clock=clock)
     backoff = Backoff(options.retries, options.backoff, options.max_backoff, hold)
-    made: Subscriber = Retry(
-        limited, backoff, subscriber=subscriber_id, clock=clock, observer=observer
-    )
+    made: Subscriber = Retry(limited, backoff, subscriber=subscriber_id, clock=clock)
     if reply_topic is not None:
         if bus is None:
             raise ConfigError("a reply topic needs an eventBus", path="reply")
@@ -118,7 +118,8 @@ async def pipeline(
     Args:
         reply_topic: where answers that are CloudEvents go.
         hold: seconds that a delivery may wait here for its next attempt (`Bus.hold`).
-        observer: is told of every call, and says when the subscriber is away.
+        observer: says before each call whether it may be made, and afterwards whether
+            its failure counts.
 
     Raises:
         ConfigError: the target is wrong.

@@ -1,8 +1,8 @@
 """Retry: calls again what can heal, with backoff, jitter and Retry-After (promise 6).
 
-Around `Limit`. It decides nothing about a subscriber that is
-away: it asks its observer (the trigger's evidence, shared by all workers), and
-whatever it must not wait for itself it hands back as `Postponed`.
+Around `Limit` and `Gate`. It decides nothing about a subscriber that is away: the
+gate does, and its `Postponed` passes through here untouched. Whatever must not be
+waited for here is handed back as `Postponed`, too.
 
 Only `Unavailable` is retried. Another TemporaryError, such as a bus that is gone
 (Disconnected, BusFull), is not the subscriber's doing: it uses up no retry and is
@@ -14,26 +14,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from ofevents.clock import Clock
-from ofevents.errors import Misconfigured, PermanentError, Unavailable
+from ofevents.errors import PermanentError, Unavailable
 from ofevents.ports import Delivery, Reply, Subscriber
 from ofevents.subscriber.measure import labels
 from ofevents.subscriber.outcome import Exhausted, GivenUp, Postponed
 from ofevents.telemetry import RETRIED, Log
-
-
-class Observer(Protocol):
-    """Collects the evidence whether a subscriber is away."""
-
-    def succeeded(self, delivery: Delivery) -> None:
-        """A call was accepted. On the hot path: it must be quick."""
-        ...
-
-    async def failed(self, delivery: Delivery, error: Unavailable) -> bool:
-        """A call failed. True when the subscriber is away: the call does not count."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +61,12 @@ class Retry:
         *,
         subscriber: str,
         clock: Clock,
-        observer: Observer | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._inner = inner
         self._backoff = backoff
         self._labels = labels(subscriber)
         self._clock = clock
-        self._observer = observer
         self._chance = chance
         self._log = Log(subscriber=subscriber)
 
@@ -89,8 +74,8 @@ class Retry:
         """Return the first 2xx.
 
         Raises:
-            Postponed: the next call is due later than `hold` allows, or the subscriber
-                is away or misconfigured; then the call does not count.
+            Postponed: the next call is due later than `hold` allows; or as the gate
+                raised it.
             Exhausted: `retries` are used up.
             GivenUp: the subscriber refuses this event.
             TemporaryError: as the inner one raised it, where it is not Unavailable.
@@ -98,26 +83,17 @@ class Retry:
         began = self._clock.monotonic()
         while True:
             try:
-                reply = await self._inner.deliver(delivery)
+                return await self._inner.deliver(delivery)
             except Unavailable as error:
-                delivery, wait = await self._failed(delivery, error, began)
+                delivery, wait = self._failed(delivery, error, began)
             except PermanentError as error:
                 raise GivenUp(replace(delivery, attempt=delivery.attempt + 1), error) from error
-            else:
-                if self._observer is not None:
-                    self._observer.succeeded(delivery)
-                return reply
             await self._clock.sleep(wait)
 
-    async def _failed(
+    def _failed(
         self, delivery: Delivery, error: Unavailable, began: float
     ) -> tuple[Delivery, float]:
         """The delivery with the failure counted, and seconds to wait; or raises."""
-        away = self._observer is not None and await self._observer.failed(delivery, error)
-        if isinstance(error, Misconfigured):
-            raise Postponed(delivery, error.reason, error, error.delay) from error
-        if away:
-            raise Postponed(delivery, "Away", error, error.delay) from error
         counted = replace(delivery, attempt=delivery.attempt + 1)
         if counted.attempt > self._backoff.retries:
             raise Exhausted(counted, error) from error

@@ -97,7 +97,7 @@ class Batches:
         combined = combine([entry.delivery for entry in entries])
         stored = min(entry.stored for entry in entries)
         try:
-            while await handover.door.opened(stop):
+            while await handover.door.opened(combined, stop):
                 later = await handover.offer(combined, stored)
                 if later is None:
                     return DONE

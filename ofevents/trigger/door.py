@@ -1,28 +1,41 @@
 """Whether a subscriber may be called now, or its deliveries go to its inbox.
 
-One per subscriber and worker. The handover asks it before each delivery, and the
-subscriber's `Retry` tells it how each call ended. What it knows is this worker's
-own: the in-flight share, a misconfigured subscriber, and a bus that has no room for
-what the subscriber writes (its topic, or its reply). Evidence that a subscriber is
-away, shared by all workers, enters here, by `failed` and `closed`.
+One per subscriber and worker. The handover asks it before each delivery, the inbox's
+server waits at it with what it has in hand, and the subscriber's `Gate` asks it before
+each call and tells it how the call ended. What it knows: the in-flight share, a bus
+that has no room for what the subscriber writes (its topic, or its reply), and the
+evidence that the subscriber is away or misconfigured (`away.py`), which all workers
+share. While that is so, one delivery at a time is let through as a probe.
+
+A delivery that was being called in `SUSPECT_AFTER` outages is called alone, so that
+the next outage is its doing or not: then its failure counts, whatever comes after.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Final, Self
 
 from ofevents.api.resolved import ResolvedDelivery
 from ofevents.clock import Clock
-from ofevents.errors import BusFull, Misconfigured, Unavailable
+from ofevents.errors import BusFull, Misconfigured, PermanentError, Unavailable
+from ofevents.event import digest
 from ofevents.ports import Delivery
 from ofevents.process import unless
+from ofevents.subscriber import Postponed
+from ofevents.trigger.alone import Passage
+from ofevents.trigger.away import Away
+from ofevents.trigger.evidence import AWAY, Failure
 
 FIRST_FULL: Final = 0.25
 LONGEST_FULL: Final = 5.0
 """Seconds between two tries to write to a full bus: from, to."""
+SUSPECT_AFTER: Final = 2
+"""Outages in which a delivery was being called before it is called alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,26 +80,30 @@ class Door:
         options: ResolvedDelivery,
         *,
         share: int | None,
+        away: Away,
         clock: Clock,
-        report: Callable[[Misconfigured | BusFull | None], None],
+        report: Callable[[BusFull | None], None],
         retrying: Callable[[Delivery, Unavailable], None],
     ) -> None:
         """
         Args:
             share: direct deliveries in hand at most, None where nobody else waits.
-            report: told when the subscriber turns out misconfigured or the bus full for
-                it, None when that is over.
+            report: told when the bus turns out full for the subscriber, None when that
+                is over.
             retrying: told of every failed call.
         """
         self.inside = 0
+        self.away = away
+        self.passage = Passage()
+        self.retrying = retrying
+        self.clock = clock
         self._options = options
         self._share = share
-        self._clock = clock
         self._report = report
-        self._retrying = retrying
         self._always = _always(options)
-        self._wrong = _Bolt()
         self._full = _Bolt()
+        self._waiting: deque[asyncio.Future[bool]] = deque()
+        self._probes: set[int] = set()
 
     def divert(self, stored: float) -> Diversion | None:
         """Why a new delivery goes to the inbox; None when it is called directly.
@@ -96,10 +113,9 @@ class Door:
         if self._always is not None:
             after = self._options.deliver_after
             return Diversion(self._always, stored + after if after else 0.0)
-        now = self._clock.now()
-        if self._wrong.until > now:
-            return Diversion(Misconfigured.reason, self._wrong.until)
-        if self._full.until > now:
+        if (closed := self.away.evidence.closed) is not None:
+            return Diversion(closed)
+        if self._full.until > self.clock.now():
             return Diversion(BusFull.reason)
         if self._share is not None and self.inside >= self._share:
             return Diversion("Busy")
@@ -107,30 +123,52 @@ class Door:
 
     @property
     def closed(self) -> bool:
-        """No call should be made now."""
-        return self._until > self._clock.now()
+        """No ordinary call should be made now."""
+        return self.away.closed or self._full.until > self.clock.now()
 
-    @property
-    def _until(self) -> float:
-        return max(self._wrong.until, self._full.until)
+    async def opened(self, delivery: Delivery, stop: asyncio.Event) -> bool:
+        """Return True once it may be called: any may, or it is the next probe.
 
-    async def opened(self, stop: asyncio.Event) -> bool:
-        """Return True once calls may be made, False when asked to stop before."""
-        while (wait := self._until - self._clock.now()) > 0:
-            if not await unless(stop, self._clock.sleep(wait)):
-                return False
-        return not stop.is_set()
+        False when asked to stop before.
+        """
+        while not stop.is_set():
+            if (wait := self._full.until - self.clock.now()) > 0:
+                await unless(stop, self.clock.sleep(wait))
+            elif not self.away.closed:
+                return True
+            elif await self._turn(stop):
+                self._probes.add(id(delivery))
+                return True
+        return False
 
-    def misconfigured(self, error: Misconfigured) -> float:
-        """Close it for a backoff that grows with each round; the time it opens."""
-        options = self._options
-        if self._wrong.shut(self._clock.now(), options.backoff, options.max_backoff, error.delay):
-            self._report(error)
-        return self._wrong.until
+    async def _turn(self, stop: asyncio.Event) -> bool:
+        """Wait until it is the next probe (True), or the subscriber is back (False)."""
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await unless(stop, _result(turn))
+        finally:
+            if not turn.done():
+                self._waiting.remove(turn)
+        return turn.done() and turn.result()
+
+    async def watch(self) -> None:
+        """Keep the evidence up to date, and let probes through, until cancelled."""
+        await self.away.run(lambda: bool(self._waiting), self._probe)
+
+    def _probe(self) -> None:
+        """Who has waited longest is the next probe, so that they rotate over the events."""
+        if self._waiting:
+            self._waiting.popleft().set_result(True)
+
+    def returned(self) -> None:
+        """The subscriber is open again: all who wait go on."""
+        while self._waiting:
+            self._waiting.popleft().set_result(False)
 
     def full(self, error: BusFull) -> None:
-        """As `misconfigured`, for a bus that has no room for what the subscriber writes."""
-        if self._full.shut(self._clock.now(), FIRST_FULL, LONGEST_FULL, error.delay):
+        """Close it for a backoff that grows with each round."""
+        if self._full.shut(self.clock.now(), FIRST_FULL, LONGEST_FULL, error.delay):
             self._report(error)
 
     def settled(self) -> None:
@@ -138,17 +176,78 @@ class Door:
         if self._full.open():
             self._report(None)
 
-    # -- Observer -----------------------------------------------------------
+    @property
+    def waiting(self) -> int:
+        """How many of the inbox's deliveries wait for its return."""
+        return len(self._waiting)
 
-    def succeeded(self, delivery: Delivery) -> None:
-        """A call was accepted: whatever was wrong is over."""
-        if self._wrong.open():
-            self._report(None)
+    def probing(self, delivery: Delivery) -> bool:
+        """Whether its next call is a probe."""
+        return id(delivery) in self._probes
 
-    async def failed(self, delivery: Delivery, error: Unavailable) -> bool:
-        """One failed call is no evidence that the subscriber is away."""
-        self._retrying(delivery, error)
-        return False
+    def over(self, delivery: Delivery) -> None:
+        """Its call has ended, or was never made."""
+        self._probes.discard(id(delivery))
+
+    def calling(self, delivery: Delivery) -> Call:
+        """See `Observer`."""
+        return Call(self, delivery, self.probing(delivery))
+
+
+async def _result(turn: asyncio.Future[bool]) -> None:
+    await asyncio.wait([turn])
+
+
+class Call:
+    """One call to the subscriber; see `ofevents.subscriber.Call`."""
+
+    __slots__ = ("_alone", "_began", "_delivery", "_door", "_passing", "_probe")
+
+    def __init__(self, door: Door, delivery: Delivery, probe: bool) -> None:
+        self._door = door
+        self._delivery = delivery
+        self._probe = probe
+        self._alone = not probe and delivery.outages >= SUSPECT_AFTER
+        self._passing = door.passage.alone() if self._alone else door.passage.together
+        self._began = 0.0
+
+    async def __aenter__(self) -> Self:
+        await self._passing.__aenter__()
+        away = self._door.away
+        if away.closed and not self._probe:
+            await self._passing.__aexit__(None, None, None)
+            raise self._postponed(self._delivery, Unavailable(away.evidence.error))
+        self._began = self._door.clock.monotonic()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # A refusal is an answer, too: whoever gives it is there.
+        if kind is None or issubclass(kind, PermanentError):
+            self._door.away.accepted(self._began, probe=self._probe)
+        await self._passing.__aexit__(None, None, None)
+
+    async def failed(self, error: Unavailable) -> Postponed | None:
+        """See `ofevents.subscriber.Call`."""
+        door, delivery = self._door, self._delivery
+        door.retrying(delivery, error)
+        last = delivery.events[-1]
+        wrong = isinstance(error, Misconfigured)
+        failure = Failure(digest(last.source, last.id), wrong, str(error), error.delay)
+        if self._probe:
+            await door.away.probe_failed(failure)
+            return self._postponed(delivery, error)
+        if not await door.away.failed(failure) or self._alone:
+            return None
+        return self._postponed(replace(delivery, outages=delivery.outages + 1), error)
+
+    def _postponed(self, delivery: Delivery, error: Unavailable) -> Postponed:
+        reason = self._door.away.evidence.closed or AWAY
+        return Postponed(delivery, reason, error, 0.0)
 
 
 def _always(options: ResolvedDelivery) -> str | None:

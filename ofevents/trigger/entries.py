@@ -1,8 +1,8 @@
 """What is done with an inbox entry: read it, wait until it may be called, call it.
 
 The inbox's server and its two special orders (`ordered`, `batch`) share it. What
-waits for the subscriber as a whole (it is misconfigured, or the bus has no room for
-what it writes) stays in hand, bounded by the consumer's in-flight count; what waits
+waits for the subscriber as a whole (it is away or misconfigured, or the bus has no room
+for what it writes) stays in hand, bounded by the consumer's in-flight count; what waits
 for its own next attempt goes back to the end of the inbox, kept by the bus until it
 is due.
 """
@@ -49,11 +49,13 @@ class Entries:
         *,
         trigger: str,
         suspects: Suspects,
+        most: int,
         worker: WorkerHealth,
         clock: Clock,
         stop: asyncio.Event,
     ) -> None:
-        """`trigger` is `namespace/name`; `stop` ends every wait."""
+        """`trigger` is `namespace/name`; `most` are in hand at once; `stop` ends every wait."""
+        self.most = most
         self.handover = handover
         self.clock = clock
         self.stop = stop
@@ -95,16 +97,17 @@ class Entries:
             in_place and await unless(self.stop, self.clock.sleep(early))
         ):
             return retry(early)
-        while await door.opened(self.stop):
+        while await door.opened(delivery, self.stop):
             async with self._suspects.handling(entry.received) as crashed:
                 if crashed is not None:
                     letter = unread(entry.received, self._trigger, self.handover.name)
                     await self.handover.bury(letter, crashed, delivery.attempt, "inbox")
                     return DONE
+                probed = door.probing(delivery) and not in_place
                 later = await self._call(delivery, entry.stored, in_place)
             if later is None:
                 return DONE
-            if not (in_place or self.stays(later)):
+            if not (in_place or self.stays(later)) or (probed and self._crowded):
                 await self.handover.put(later.delivery, later.reason, later.due, entry.stored)
                 return DONE
             delivery = later.delivery
@@ -121,6 +124,11 @@ class Entries:
             self._stalls.tell(error.reason, str(error))
             due = self.clock.now() + max(error.delay, RETRY_AFTER)
             return Later(delivery, error.reason, due)
+
+    @property
+    def _crowded(self) -> bool:
+        """Nothing else comes to hand: a failed probe makes room for another event's."""
+        return self.handover.door.waiting >= self.most - 1
 
     def stays(self, later: Later) -> bool:
         """Whether it waits for the subscriber as a whole: then it is not written anew."""

@@ -9,27 +9,23 @@ at the first error.)
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from ofevents.api.resolved import ResolvedSubscriber, ResolvedTrigger
 from ofevents.clock import Clock
-from ofevents.errors import (
-    BusFull,
-    Misconfigured,
-    OfeventsError,
-    PermanentError,
-    TooLarge,
-    Unavailable,
-)
+from ofevents.errors import BusFull, OfeventsError, PermanentError, TooLarge, Unavailable
 from ofevents.health import WorkerHealth
 from ofevents.ports import Bus, Delivery, Subscriber
 from ofevents.subscriber import DeadLetters, GivenUp, Postponed, pipeline
 from ofevents.subscriber.measure import labels
-from ofevents.telemetry import DELIVERED, EVENT_AGE, Log
+from ofevents.telemetry import AWAY, DELIVERED, EVENT_AGE, Log
+from ofevents.trigger.away import Away, key_of
 from ofevents.trigger.door import Door
+from ofevents.trigger.evidence import Evidence
 from ofevents.trigger.inbox import Inbox
+from ofevents.trigger.monitor import Report
 from ofevents.trigger.trace import Outcome, Trace
 from ofevents.trigger.waits import NamedWait
 
@@ -126,15 +122,14 @@ class Handover:
         try:
             await self._inner.deliver(delivery)
         except Postponed as postponed:
-            due = postponed.delivery.due
-            if isinstance(postponed.error, Misconfigured):
-                due = self.door.misconfigured(postponed.error)
-            return Later(postponed.delivery, postponed.reason, due)
+            return Later(postponed.delivery, postponed.reason, postponed.delivery.due)
         except BusFull as full:
             # Its event takes room on the bus until it is settled: it has to leave the
             # inputs for the inbox, which has room of its own, or room never comes.
             self.door.full(full)
             return Later(delivery, full.reason, 0.0)
+        finally:
+            self.door.over(delivery)
         self.door.settled()
         self._delivered.inc()
         self._age.observe(self._clock.now() - stored)
@@ -172,7 +167,7 @@ async def open_handover(
     bus: Bus,
     worker: WorkerHealth,
     clock: Clock,
-    report: Callable[[str, Misconfigured | BusFull | None], None],
+    report: Report,
     trace: Trace | None,
 ) -> AsyncIterator[Handover]:
     """The way to that subscriber of the Trigger, with its connections.
@@ -190,13 +185,28 @@ async def open_handover(
                 event.id, f"{spec.namespace}/{spec.owner}", subscriber.name, "retrying", str(error)
             )
 
+    def changed(evidence: Evidence) -> None:
+        AWAY.labels(*labels(subscriber_id)).set(evidence.closed is not None)
+        report(subscriber.name, "calls", evidence.trouble)
+        if evidence.closed is None:
+            door.returned()
+
+    away = Away(
+        bus.store,
+        key_of(spec.namespace, spec.owner, subscriber.name),
+        clock=clock,
+        changed=changed,
+        log=Log(subscriber=subscriber_id),
+    )
     door = Door(
         subscriber.delivery,
         share=max(1, spec.in_flight // len(spec.subscribers)) if others else None,
+        away=away,
         clock=clock,
-        report=lambda error: report(subscriber.name, error),
+        report=lambda error: report(subscriber.name, "room", error),
         retrying=retrying,
     )
+    changed(away.evidence)
     dead_letters = DeadLetters(
         bus=bus,
         target=subscriber.dead_letter,

@@ -2,17 +2,18 @@
 
 Health means progress (promise 8): an idle worker makes progress by looking, one
 with messages in hand only by settling them. A lost bus, a full one that a subscriber
-writes to, or a misconfigured subscriber is Stalled with its reason.
+writes to, or a misconfigured subscriber is Stalled with its reason. A subscriber that is
+away is told beside Ready: the worker does its work, which is to keep what it is owed.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, Protocol
 
 from ofevents.api.resolved import ResolvedTrigger
 from ofevents.bus.topics import inbox_group
 from ofevents.clock import Clock
-from ofevents.errors import BusFull, Misconfigured, TemporaryError
+from ofevents.errors import SubscriberAway, TemporaryError
 from ofevents.health import WorkerHealth
 from ofevents.ports import Bus
 from ofevents.telemetry import IN_FLIGHT, LAG, PROGRESS, Log
@@ -20,6 +21,21 @@ from ofevents.trigger.stalls import Stalls
 
 INTERVAL: Final = 1.0
 LAG_EVERY: Final = 15
+
+
+What = Literal["calls", "room"]
+_Problem = tuple[str, str]
+"""Reason and message."""
+_NOTHING_YET: Final = ("", "")
+
+
+class Report(Protocol):
+    """Told what stands in a subscriber's way, None once that is over: its calls (it is
+
+    misconfigured or away), or the room on the bus for what it writes.
+    """
+
+    def __call__(self, subscriber: str, what: What, error: TemporaryError | None) -> None: ...
 
 
 class Monitor:
@@ -32,9 +48,9 @@ class Monitor:
         self._resource = (spec.namespace, spec.owner)
         self._reads = ", ".join(one.topic for one in spec.inputs)
         self._groups = {spec.group, *(inbox_group(one.inbox) for one in spec.subscribers)}
-        self._troubles: dict[str, TemporaryError] = {}
+        self._troubles: dict[tuple[str, What], TemporaryError] = {}
         self._live = False
-        self._shown: tuple[str, str] | None = None
+        self._shown: _Problem | None = _NOTHING_YET
         self._log = Log(trigger="/".join(self._resource))
         self._stalls = Stalls(self._log, clock)
         self._told = True
@@ -42,15 +58,15 @@ class Monitor:
     def started(self) -> None:
         """The consumer is live; called again after each reconnect."""
         self._live = True
-        self._shown, self._told = None, True
+        self._shown, self._told = _NOTHING_YET, True
         self._show()
 
-    def report(self, subscriber: str, error: Misconfigured | BusFull | None) -> None:
-        """A subscriber turned out misconfigured, the bus full for it, or all is well (None)."""
+    def report(self, subscriber: str, what: What, error: TemporaryError | None) -> None:
+        """See `Report`."""
         if error is None:
-            self._troubles.pop(subscriber, None)
+            self._troubles.pop((subscriber, what), None)
         else:
-            self._troubles[subscriber] = error
+            self._troubles[subscriber, what] = error
         self._show()
 
     async def run(self) -> None:
@@ -69,27 +85,40 @@ class Monitor:
 
     def _show(self) -> None:
         """Bring the state up to date, where it is another than the one shown."""
-        problem = self._problem()
+        stalled = self._stalled()
+        problem = stalled or self._trouble(away=True)
         if not self._live or problem == self._shown:
             return
         self._shown = problem
-        if problem == ("", ""):
+        if stalled is not None:
+            self._worker.stalled(*stalled)
+            self._told |= self._stalls.tell(*stalled)
+            return
+        if problem is None:
             self._worker.ready(self._reads)
-            if self._told:  # what was not told need not be taken back
-                self._log.info("started", address=self._reads)
-            self._told = False
         else:
-            self._worker.stalled(*problem)
-            self._told |= self._stalls.tell(*problem)
+            self._worker.ready(self._reads, reason=problem[0], message=problem[1])
+        if self._told:  # what was not told need not be taken back
+            self._log.info("started", address=self._reads)
+        self._told = False
 
-    def _problem(self) -> tuple[str, str]:
-        """Reason and message of what stands in the way, both "" for nothing."""
+    def _stalled(self) -> _Problem | None:
+        """What stands in the way of any progress, None for nothing."""
         if self._bus.connection:
             return "Disconnected", self._bus.connection
-        if self._troubles:
-            said = "; ".join(f"{name}: {why}" for name, why in self._troubles.items())
-            return next(iter(self._troubles.values())).reason, said
-        return "", ""
+        return self._trouble(away=False)
+
+    def _trouble(self, *, away: bool) -> _Problem | None:
+        """Those of subscribers that are away, or the others; the reason is the first one's."""
+        found = {
+            name: why
+            for (name, _), why in self._troubles.items()
+            if isinstance(why, SubscriberAway) == away
+        }
+        if not found:
+            return None
+        said = "; ".join(f"{name}: {why}" for name, why in found.items())
+        return next(iter(found.values())).reason, said
 
     async def _lag(self) -> None:
         try:

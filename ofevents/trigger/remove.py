@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ofevents.api.resolved import ResolvedTrigger
 from ofevents.ports import Bus
-from ofevents.trigger import join, suspects
+from ofevents.trigger import away, join, suspects
 from ofevents.trigger.ownership import key_of
 from ofevents.trigger.worker import consumers
 
@@ -27,7 +27,11 @@ async def remove(spec: ResolvedTrigger, bus: Bus) -> None:
     groups = [one.group for one in consumers(spec)]
     inboxes = [one.inbox for one in spec.subscribers]
     await bus.remove(topics=[*inboxes, spec.dead_topic], groups=groups)
-    prefixes = [join.prefix(spec.namespace, spec.owner), *map(suspects.prefix, groups)]
+    prefixes = [
+        join.prefix(spec.namespace, spec.owner),
+        away.prefix(spec.namespace, spec.owner),
+        *map(suspects.prefix, groups),
+    ]
     for prefix in prefixes:
         async for key, _ in bus.store.list(prefix):
             await bus.store.delete(key)

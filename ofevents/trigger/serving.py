@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from ofevents.api.resolved import ResolvedSubscriber
+from ofevents.api.resolved import ResolvedDelivery, ResolvedSubscriber
 from ofevents.bus.topics import inbox_group
 from ofevents.ports import Bus, Received
 from ofevents.trigger.batch import Batches
@@ -24,17 +24,20 @@ from ofevents.trigger.turns import Turns
 LEAST_IN_FLIGHT: Final = 64
 
 
+def most_in_hand(options: ResolvedDelivery, in_flight: int) -> int:
+    """Entries of one inbox in hand at most; the Trigger's `in_flight` bounds it (promise 7)."""
+    wanted = max(LEAST_IN_FLIGHT, 2 * options.concurrency, 2 * options.batch_size)
+    return min(in_flight, wanted)
+
+
 class InboxServer:
     """Serves the inbox of one subscriber."""
 
-    def __init__(self, spec: ResolvedSubscriber, entries: Entries, *, in_flight: int) -> None:
-        """`in_flight` bounds the entries in hand (promise 7)."""
+    def __init__(self, spec: ResolvedSubscriber, entries: Entries) -> None:
         options = spec.delivery
         self._topic = spec.inbox
         self._entries = entries
         self._ordered = options.ordered
-        wanted = max(LEAST_IN_FLIGHT, 2 * options.concurrency, 2 * options.batch_size)
-        self._in_flight = min(in_flight, wanted)
         self._finish: Callable[[Entry], Awaitable[None]] = self._alone
         if options.batch_size:
             self._finish = Batches(entries, options).finish
@@ -55,14 +58,19 @@ class InboxServer:
                 topics,
                 group,
                 self.handle,
-                in_flight=self._in_flight,
+                in_flight=self._entries.most,
                 started=_nothing,
                 clock=self._entries.clock,
                 stop=stop,
             )
         else:
             await bus.consume(
-                topics, group, self.handle, in_flight=self._in_flight, started=_nothing, stop=stop
+                topics,
+                group,
+                self.handle,
+                in_flight=self._entries.most,
+                started=_nothing,
+                stop=stop,
             )
 
     async def handle(self, batch: list[Received]) -> None:

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from ofevents.api.resolved import ResolvedTrigger, TopicTarget
+from ofevents.api.resolved import ResolvedSubscriber, ResolvedTrigger, TopicTarget
 from ofevents.bus import open_bus
 from ofevents.bus.topics import inbox_group
 from ofevents.clock import Clock
@@ -29,7 +29,7 @@ from ofevents.trigger.inputs import Inputs
 from ofevents.trigger.join import Joins
 from ofevents.trigger.monitor import Monitor
 from ofevents.trigger.ownership import consume_alone
-from ofevents.trigger.serving import InboxServer
+from ofevents.trigger.serving import InboxServer, most_in_hand
 from ofevents.trigger.steps import Steps
 from ofevents.trigger.suspects import Suspects
 from ofevents.trigger.trace import Trace
@@ -156,17 +156,19 @@ class _Session:
         )
         inputs = self._inputs(bus, handovers, await stack.enter_async_context(own))
         servers = [
-            InboxServer(one, self._entries(bus, handover), in_flight=spec.in_flight)
+            InboxServer(one, self._entries(bus, one, handover))
             for one, handover in zip(spec.subscribers, handovers, strict=True)
         ]
         try:
             async with asyncio.TaskGroup() as group:
-                watching = group.create_task(monitor.run())
+                watching = [group.create_task(monitor.run())]
+                watching += [group.create_task(one.door.watch()) for one in handovers]
                 async with asyncio.TaskGroup() as working:
                     working.create_task(self._consume(bus, inputs, monitor))
                     for server in servers:
                         working.create_task(server.run(bus))
-                watching.cancel()
+                for one in watching:
+                    one.cancel()
         except BaseExceptionGroup as errors:
             raise first_error(errors) from None
 
@@ -226,11 +228,12 @@ class _Session:
             trace=self._trace,
         )
 
-    def _entries(self, bus: Bus, handover: Handover) -> Entries:
+    def _entries(self, bus: Bus, one: ResolvedSubscriber, handover: Handover) -> Entries:
         return Entries(
             handover,
             trigger=self._name,
             suspects=Suspects(bus.store, inbox_group(handover.inbox.topic)),
+            most=most_in_hand(one.delivery, self._spec.in_flight),
             worker=self._worker,
             clock=self._clock,
             stop=self._stop,

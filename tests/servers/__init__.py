@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -29,6 +30,18 @@ def cache_dir() -> Path:
     path = Path(root) if root else Path.home() / ".cache" / "ofevents" / "servers"
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def find(command: str) -> Path | None:
+    """A server's binary: on PATH, or where Debian puts what only root or a user of its own runs.
+
+    Debian has a version in the path of PostgreSQL's, and its wrappers are no servers.
+    """
+    if command == "postgres":
+        versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+        return versions[-1] if versions else None
+    found = shutil.which(command, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    return Path(found) if found else None
 
 
 def free_port() -> int:

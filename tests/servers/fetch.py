@@ -16,12 +16,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.servers import ServerMissing, cache_dir, kafka, octokit
+from tests.servers import ServerMissing, cache_dir, find, kafka, octokit
 
-DEBIAN: Final = {"java": "default-jre-headless", "mvn": "maven", "npm": "npm"}
+TOOLS: Final = {"java": "default-jre-headless", "mvn": "maven", "npm": "npm"}
+SERVERS: Final = {
+    "redis-server": "redis-server",
+    "mosquitto": "mosquitto",
+    "rabbitmq-server": "rabbitmq-server",
+    "postgres": "postgresql",
+    "etcd": "etcd-server",
+}
+DEBIAN: Final = {**TOOLS, **SERVERS}
 """Command -> the Debian package that brings it."""
 
 
@@ -41,16 +50,25 @@ def nats_server() -> Path:
     return Path(found)
 
 
+def debian(command: str) -> Path:
+    """A server of Debian's, installed by `install_commands`; see `find`."""
+    found = find(command)
+    if found is None:
+        raise ServerMissing(f"apt-get install {DEBIAN[command]}")
+    return found
+
+
 ITEMS: Final = (
     Item("nats-server", nats_server),
     Item(f"Apache Kafka {kafka.VERSION}", kafka.jars),
     Item(f"GitHub webhook payloads {octokit.VERSION}", octokit.file),
+    *(Item(command, partial(debian, command)) for command in SERVERS),
 )
 
 
 def install_commands() -> None:
     """Install the commands that the items need and that are not on this machine."""
-    missing = [package for command, package in DEBIAN.items() if not shutil.which(command)]
+    missing = [package for command, package in DEBIAN.items() if find(command) is None]
     if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     print(f"installing {', '.join(missing)} ...", flush=True)
@@ -63,7 +81,8 @@ def _apt(*arguments: str) -> bool:
     """Run apt-get; what went wrong is printed."""
     done = subprocess.run(
         ["apt-get", *arguments],
-        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        # RUNLEVEL: a package must not start its server; each test starts its own.
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"},
         capture_output=True,
         text=True,
         timeout=1200,

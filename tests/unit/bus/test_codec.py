@@ -54,6 +54,7 @@ DELIVERIES = st.builds(
     due=st.floats(0, 2e9),
     generation=st.integers(0, 9),
     operation=st.one_of(st.just(""), TEXT),
+    outages=st.integers(0, 9),
 )
 
 

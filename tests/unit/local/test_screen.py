@@ -13,7 +13,7 @@ from ofevents.local.way import Ways
 
 ROWS = [
     Row("default", "EventBus", "nats://127.0.0.1:4222", "ready"),
-    Row("shop/orders", "EventSource", "", "stalled", "port 8080 is in use [errno]"),
+    Row("shop/orders", "EventSource", "", "stalled", "port 8080 is in use [errno]", True),
 ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from math import inf
 
 import pytest
@@ -25,35 +24,16 @@ from ofevents.subscriber import Backoff, Exhausted, GivenUp, Postponed, Retry, T
 from tests.unit.subscriber.rig import OWNER, Scripted, delivery, metric, settled
 
 
-@dataclass
-class Evidence:
-    """An observer that says `away` from the nth failure on."""
-
-    away_from: float = inf
-    failures: list[Unavailable] = field(default_factory=list)
-    successes: int = 0
-
-    def succeeded(self, delivery: Delivery) -> None:
-        self.successes += 1
-
-    async def failed(self, delivery: Delivery, error: Unavailable) -> bool:
-        self.failures.append(error)
-        return len(self.failures) >= self.away_from
-
-
 def retrying(
     inner: Scripted,
     clock: ManualClock,
     *,
     retries: int = 5,
     hold: float = inf,
-    observer: Evidence | None = None,
     chance: float = 0.5,
 ) -> Retry:
     backoff = Backoff(retries, first=1.0, longest=60.0, hold=hold)
-    return Retry(
-        inner, backoff, subscriber=OWNER, clock=clock, observer=observer, chance=lambda: chance
-    )
+    return Retry(inner, backoff, subscriber=OWNER, clock=clock, chance=lambda: chance)
 
 
 async def run(subscriber: Retry, clock: ManualClock, given: Delivery) -> Reply | OfeventsError:
@@ -71,15 +51,13 @@ async def run(subscriber: Retry, clock: ManualClock, given: Delivery) -> Reply |
 
 
 async def test_the_first_success_ends_it() -> None:
-    clock, evidence = ManualClock(), Evidence()
+    clock = ManualClock()
     inner = Scripted([Unavailable("a"), TimedOut("b")])
     before = metric("ofevents_retried_total", reason="TimedOut")
-    outcome = await run(retrying(inner, clock, observer=evidence), clock, delivery())
+    outcome = await run(retrying(inner, clock), clock, delivery())
     assert outcome == Reply(200)
     assert [given.attempt for given in inner.given] == [0, 1, 2]
     assert clock.monotonic() == 2.0  # 0.5 * 1 s, then 0.5 * 2 s, seen at whole seconds
-    assert evidence.successes == 1
-    assert [str(error) for error in evidence.failures] == ["a", "b"]
     assert metric("ofevents_retried_total", reason="TimedOut") == before + 1
 
 
@@ -145,25 +123,14 @@ async def test_hold_counts_from_the_beginning() -> None:
     assert clock.monotonic() <= 3.0
 
 
-async def test_misconfigured_uses_up_nothing() -> None:
-    clock, evidence = ManualClock(), Evidence()
-    inner = Scripted([Misconfigured("answered 404", status=404)])
-    subscriber = retrying(inner, clock, retries=0, observer=evidence)
-    outcome = await run(subscriber, clock, delivery(attempt=0))
+async def test_what_the_gate_postpones_passes_through() -> None:
+    clock = ManualClock()
+    error = Unavailable("no")
+    inner = Scripted([error, Postponed(delivery(), "SubscriberAway", error, 0.0)])
+    outcome = await run(retrying(inner, clock, retries=1), clock, delivery())
     assert isinstance(outcome, Postponed)
-    assert outcome.reason == "SubscriberMisconfigured"
-    assert outcome.delivery.attempt == 0
-    assert len(evidence.failures) == 1
-
-
-async def test_away_uses_up_nothing() -> None:
-    clock, evidence = ManualClock(), Evidence(away_from=2)
-    inner = Scripted([Unavailable("no")] * 9)
-    subscriber = retrying(inner, clock, retries=1, observer=evidence)
-    outcome = await run(subscriber, clock, delivery())
-    assert isinstance(outcome, Postponed)
-    assert outcome.reason == "Away"
-    assert outcome.delivery.attempt == 1, "the first failure counted, the second did not"
+    assert outcome.reason == "SubscriberAway"
+    assert outcome.delivery == delivery()
 
 
 async def test_hold_is_exact() -> None:
@@ -181,10 +148,9 @@ async def test_hold_is_exact() -> None:
 
 @pytest.mark.parametrize("error", [Disconnected("bus"), BusFull("bus")])
 async def test_the_bus_is_not_the_subscriber(error: OfeventsError) -> None:
-    clock, evidence = ManualClock(), Evidence()
-    outcome = await run(retrying(Scripted([error]), clock, observer=evidence), clock, delivery())
+    clock = ManualClock()
+    outcome = await run(retrying(Scripted([error]), clock), clock, delivery())
     assert outcome is error
-    assert evidence.failures == []
 
 
 async def test_cancelled_while_it_waits() -> None:

@@ -89,7 +89,7 @@ async def test_trusted_messages_pass_together_and_a_suspect_alone() -> None:
 async def test_a_suspect_that_takes_long_does_not_stop_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ofevents.trigger.suspects.LONGEST_ALONE", 0.05)
+    monkeypatch.setattr("ofevents.trigger.alone.LONGEST_ALONE", 0.05)
     suspects = Suspects(store(), "g")
     async with asyncio.timeout(5), suspects.handling(Handed(9)):  # type: ignore[arg-type]
         async with suspects.handling(Handed(1)):  # type: ignore[arg-type]
