@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from ofevents import registry
+from ofevents.api.eventsource import CUSTOM, SPECS
 from ofevents.api.resolved import ResolvedSource, ResolvedTrigger
 from ofevents.clock import SystemClock
 from ofevents.errors import ConfigError
@@ -40,7 +41,8 @@ def _problems(documents: Documents, resolution: Resolution) -> Iterator[Problem]
         try:
             registry.load("ofevents.sources", worker.source)
         except ConfigError as missing:
-            path: Path = ("spec", worker.source, worker.entry)
+            kind = worker.source if worker.source in SPECS else CUSTOM
+            path: Path = ("spec", kind, worker.entry)
             yield _problem(document, path, missing.message, blocks=True)
             continue
         yield from _built(document, partial(_source, worker))
