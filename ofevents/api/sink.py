@@ -6,7 +6,7 @@ subscribers of a Trigger.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -133,6 +133,17 @@ class DaprSink(Model):
     metadata: dict[str, str] = Field(default_factory=dict, description="Metadata of each call.")
 
 
+SINKS: Final[dict[str, type[Model]]] = {
+    "kafka": KafkaSink,
+    "nats": NatsSink,
+    "mqtt": MqttSink,
+    "rabbitmq": RabbitmqSink,
+    "redis": RedisSink,
+    "dapr": DaprSink,
+}
+"""The fields of each destination that is neither uri nor ref."""
+
+
 class Sink(Model):
     """Where events are delivered: an address, a function by name, or a broker."""
 
@@ -167,8 +178,7 @@ class Sink(Model):
     @property
     def brokers(self) -> tuple[str, ...]:
         """Names of the destinations that are neither uri nor ref."""
-        names = ("kafka", "nats", "mqtt", "rabbitmq", "redis", "dapr")
-        return tuple(name for name in names if getattr(self, name) is not None)
+        return tuple(name for name in SINKS if getattr(self, name) is not None)
 
 
 class Batch(Model):
