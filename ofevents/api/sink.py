@@ -90,20 +90,41 @@ class NatsSink(Model):
 class MqttSink(Model):
     """Publishes on an MQTT topic."""
 
-    url: SecretText = Field(repr=False, description=f"Address of the broker. {SECRET_HINT}")
+    url: SecretText = Field(
+        repr=False,
+        description="Address of the broker such as tcp://user:password@mosquitto:1883, mqtts:// "
+        f"for TLS. {SECRET_HINT}",
+    )
     topic: str = Field(description="The topic.")
-    qos: int = Field(default=1, ge=0, le=2, description="Quality of service.")
+    qos: int = Field(
+        default=1,
+        ge=0,
+        le=2,
+        description="Quality of service; with 0 the broker confirms nothing.",
+    )
     retain: bool = Field(default=False, description="Ask the broker to retain it.")
-    tls: Tls | None = Field(default=None, description="Certificates.")
+    protocol: Literal["3.1.1", "5"] = Field(
+        default="5",
+        description="Version of MQTT. 3.1.1 has no place for attributes, so that events are "
+        "structured where `binary` is asked for, and its brokers drop in silence what they do "
+        "not allow.",
+    )
+    tls: Tls | None = Field(default=None, description="Certificates; connect with TLS.")
 
 
 class RabbitmqSink(Model):
     """Publishes to a RabbitMQ exchange, confirmed by the broker."""
 
-    url: SecretText = Field(repr=False, description=f"Address of the broker. {SECRET_HINT}")
+    url: SecretText = Field(
+        repr=False,
+        description="Address such as amqp://user:password@rabbitmq:5672/vhost, amqps:// for TLS. "
+        f"{SECRET_HINT}",
+    )
     exchange: str = Field(default="", description="The exchange; empty is the default exchange.")
-    routing_key: str = Field(description="The routing key, or a queue's name.")
-    tls: Tls | None = Field(default=None, description="Certificates.")
+    routing_key: str = Field(
+        description="The routing key, or a queue's name. A queue must be bound for it."
+    )
+    tls: Tls | None = Field(default=None, description="Certificates for an amqps:// address.")
 
 
 class RedisSink(Model):

@@ -23,10 +23,7 @@ RIGS = [
     subscribers.http_structured,
     subscribers.topic_memory,
     subscribers.topic_jetstream,
-    sinks.kafka_binary,
-    sinks.kafka_structured,
-    sinks.nats_binary,
-    sinks.nats_structured,
+    *sinks.RIGS,
 ]
 
 
