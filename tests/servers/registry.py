@@ -65,7 +65,8 @@ class SchemaRegistry:
         self.asked.append(path)
         if self.broken:
             return _answer({"error_code": self.broken, "message": "broken"}, self.broken)
-        match seen.method, [unquote(part) for part in path.strip("/").split("/")]:
+        parts: list[Any] = [unquote(part) for part in path.strip("/").split("/")]
+        match seen.method, parts:
             case "GET", ["schemas", "ids", number]:
                 return self._by_number(int(number))
             case "POST", ["subjects", subject, "versions"]:
