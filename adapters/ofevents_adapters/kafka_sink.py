@@ -175,7 +175,7 @@ class _Writer:
             self._producer.produce(topic, value, key, on_delivery=settled, headers=headers)
         except KafkaException as exception:
             refused: KafkaError = exception.args[0]
-            self._note(refused)
+            self._judge(refused)
             return refused
         self._waiting.add(report)
         try:
@@ -204,22 +204,21 @@ class _Writer:
             self._producer.poll(_POLL)
 
     def _on_error(self, error: KafkaError) -> None:
-        self._note(error)
+        self._judge(error)
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # the one before it says why
+            self.problem = error.str()
         if error.code() in _LOGIN or error.fatal():
             # No report would come before the record's own time is over.
             self._loop.call_soon_threadsafe(self._fail, error)
 
-    def _note(self, error: KafkaError) -> None:
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # the one before it says why
-            self.problem = error.str()
+    def _judge(self, error: KafkaError) -> None:
         if error.fatal() or error.code() in _NO_TOPIC:
             self.broken = True
 
     def _tell(self, report: asyncio.Future[KafkaError | None], error: KafkaError | None) -> None:
         """Hand a report to the loop; one wake-up for all that come at once."""
         if error is not None:
-            if error.code() in _NO_TOPIC or error.fatal():
-                self.broken = True
+            self._judge(error)
         else:
             self.problem = ""
         self._reports.append((report, error))
