@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from ofevents import registry
+from ofevents.api.eventsource import CUSTOM, SPECS
 from ofevents.api.resolved import (
     ResolvedSource,
     ResolvedTrigger,
@@ -51,7 +52,8 @@ def _problems(documents: Documents, resolution: Resolution) -> Iterator[Problem]
         try:
             registry.load("ofevents.sources", worker.source)
         except ConfigError as missing:
-            path: Path = ("spec", worker.source, worker.entry)
+            field = worker.source if worker.source in SPECS else CUSTOM
+            path: Path = ("spec", field, worker.entry)
             yield _problem(document, path, missing.message, blocks=True)
             continue
         yield from _built(document, partial(_source, worker))

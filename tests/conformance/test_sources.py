@@ -18,7 +18,10 @@ from ofevents import registry
 from ofevents.conformance.check_source import CHECKS, Check
 
 SOURCES = registry.names("ofevents.sources")
-VARIANTS = {"nats": ("core", "jetstream", "in_order")}
+VARIANTS = {
+    "mqtt": ("qos0", "qos1", "qos2", "v5", "v5_qos2", "shared"),
+    "nats": ("core", "jetstream", "in_order"),
+}
 RIGS = [(name, variant) for name in SOURCES for variant in VARIANTS.get(name, ("rig",))]
 
 

@@ -118,8 +118,8 @@ spec:
   eventBus: default
   kafka:
     k: {brokers: "a:1", config: {group.id: mine}}
-  mqtt:
-    m: {url: "tcp://a", topic: a}
+  file:
+    m: {path: /var/log/a}
 """
 JOIN = """\
 apiVersion: events.openfunction.io/v1alpha1
@@ -144,9 +144,9 @@ def test_what_only_a_worker_knows_is_told_too(tmp_path: Path) -> None:
     kafka = found['spec.kafka.k.config["group.id"]']
     assert (kafka["severity"], kafka["line"]) == ("error", 7)
     assert "group.id cannot be set; use consumerGroup" in kafka["message"]
-    mqtt = found["spec.mqtt.m"]
-    assert (mqtt["severity"], mqtt["blocks"]) == ("warning", True)
-    assert "no source 'mqtt'" in mqtt["message"]
+    missing = found["spec.file.m"]
+    assert (missing["severity"], missing["blocks"]) == ("warning", True)
+    assert "no source 'file'" in missing["message"]
     joined = found["spec.inputs.k"]
     assert (joined["severity"], joined["line"]) == ("error", 7)
     assert "they never meet" in joined["message"]

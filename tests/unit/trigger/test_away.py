@@ -194,6 +194,30 @@ async def test_probes_rotate_over_the_events(function: Function, clock: ManualCl
         await worker.kill()
 
 
+@pytest.mark.parametrize(("retries", "judged"), [(0, 2), (1, 0)])
+async def test_however_long_it_is_away_no_event_uses_up_its_retries(
+    function: Function, clock: ManualClock, retries: int, judged: int
+) -> None:
+    """Neither in the call that shows that it is away nor in any number of probes.
+
+    Those before it, which two events alone have made, count: without a retry left for
+    these two, they are `judged` before there is any evidence.
+    """
+    one = subscriber(delivery={"retries": retries})
+    spec = trigger(one, inputs=inputs(a=None), bus=bus(f"long-{retries}"))
+    async with running(spec, clock) as worker:
+        function.error = unavailable
+        await worker.publish(A, *map(event, IDS[:4]))
+        await passes(clock, 60.0)
+        spared = IDS[judged:4]
+        called = Counter(id for _, id in function.calls)
+        assert min(called[id] for id in spared) > 1 + retries
+        function.error = None
+        await passes(clock, 5.0)
+        assert function.accepted == Counter(spared)
+        assert await letters(worker) == [("RetriesExhausted", id) for id in IDS[:judged]]
+
+
 async def test_probes_reach_events_beyond_those_in_hand(
     function: Function, clock: ManualClock
 ) -> None:
