@@ -213,10 +213,10 @@ async def test_rabbitmq_refusals(tmp_path: Path) -> None:
             await channel.declare_queue("full", durable=True, arguments=limit)
             events = await channel.declare_exchange("events", "topic", durable=True)
             await (await channel.get_queue("paid")).bind(events, "shop.*")
-        wrong = server.url.replace("guest:guest", "guest:hidden")
+        wrong = server.url.replace("//", "//guest:hidden@")
         async with sending("rabbitmq", url=wrong, routingKey="paid") as bad:
             is_only(Misconfigured, await bad.fails(), "login")
-        async with sending("rabbitmq", url=server.url + "nowhere", routingKey="paid") as bad:
+        async with sending("rabbitmq", url=server.url + "/nowhere", routingKey="paid") as bad:
             is_only(Misconfigured, await bad.fails(), "refuses the vhost")
         async with sending("rabbitmq", url=server.url, routingKey="nobody") as bad:
             is_only(Misconfigured, await bad.fails(), "no queue is bound for routing key 'nobody'")

@@ -36,6 +36,8 @@ PASSWORD: Final = "guest"
 class RabbitmqServer:
     """A node, and the name server of Erlang that it needs; gone when it is left.
 
+    `extra` is appended to its configuration.
+
     Attributes:
         url: of the plain listener; the same after a restart.
         tls_url: of the listener that wants a certificate of `authority`.
@@ -43,7 +45,6 @@ class RabbitmqServer:
     """
 
     def __init__(self, *, extra: str = "") -> None:
-        """`extra` is appended to its configuration."""
         self._extra = extra
         self._ports = {name: free_port() for name in ("plain", "tls", "distribution", "epmd")}
         self.url = f"amqp://127.0.0.1:{self._ports['plain']}"

@@ -310,6 +310,15 @@ class RabbitmqReader:
             await channel.declare_queue(self._queue, durable=True)
 
     async def __call__(self) -> list[Event]:
+        before = asyncio.all_tasks()
+        await self._read()
+        # aio-pika's last tasks end a moment after its `close`; a check counts what is left.
+        await until(
+            lambda: asyncio.all_tasks() <= before, seconds=5, what="the reader's tasks have ended"
+        )
+        return self._events
+
+    async def _read(self) -> None:
         async with await aio_pika.connect(self._url) as connection:
             channel = await connection.channel()
             queue = await channel.get_queue(self._queue, ensure=False)
@@ -318,7 +327,6 @@ class RabbitmqReader:
                     self._events.append(rabbitmq_event(message))
                 except BadEvent:
                     continue  # the suite sends one
-        return self._events
 
 
 def rabbitmq_event(message: aio_pika.abc.AbstractIncomingMessage) -> Event:
