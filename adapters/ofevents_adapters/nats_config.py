@@ -6,10 +6,8 @@ found before anything connects, by `ofevents validate` too.
 
 from __future__ import annotations
 
-import os
 import re
 import ssl
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,6 +17,7 @@ from nats.aio.client import RawCredentials
 
 from ofevents.api.messaging import NatsCredentials, NatsSpec
 from ofevents.api.meta import Tls, reveal
+from ofevents.api.tls import client_context
 from ofevents.errors import ConfigError
 from ofevents.event import digest
 from ofevents.ports import SourceIdentity
@@ -72,7 +71,7 @@ def settings(spec: NatsSpec, identity: SourceIdentity) -> Settings:
         servers=tuple(servers),
         shown=", ".join(url.rpartition("@")[2].rpartition("//")[2] for url in servers),
         login=_login(spec.credentials, path),
-        tls=_context(spec.tls or Tls(), path) if tls else None,
+        tls=client_context(spec.tls or Tls(), f"{path}.tls") if tls else None,
         subjects=_subjects(spec, path),
         queue=_queue(spec, identity, path),
         durable=_durable(spec, identity),
@@ -239,27 +238,3 @@ def _login(credentials: NatsCredentials | None, path: str) -> dict[str, Any]:
         "user_credentials": RawCredentials(creds) if creds else None,
     }
     return {name: value for name, value in login.items() if value}
-
-
-def _context(tls: Tls, path: str) -> ssl.SSLContext:
-    path = f"{path}.tls"
-    ca, cert, key = reveal(tls.ca), reveal(tls.cert), reveal(tls.key)
-    if bool(cert) != bool(key):
-        raise ConfigError("mutual TLS needs both cert and key", path=path)
-    try:
-        context = ssl.create_default_context(cadata=ca or None)
-        if tls.insecure_skip_verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if cert and key:
-            # The ssl module loads a client certificate from files only.
-            with tempfile.TemporaryDirectory() as folder:
-                names = [os.path.join(folder, name) for name in ("cert", "key")]
-                for name, text in zip(names, (cert, key), strict=True):
-                    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT, 0o600)
-                    with os.fdopen(descriptor, "w") as file:
-                        file.write(text)
-                context.load_cert_chain(*names)
-    except (ssl.SSLError, OSError, ValueError) as error:
-        raise ConfigError(f"ca, cert and key are PEM texts: {error}", path=path) from error
-    return context
