@@ -18,7 +18,7 @@ from ofevents import registry
 from ofevents.conformance.check_source import CHECKS, Check
 
 SOURCES = registry.names("ofevents.sources")
-VARIANTS = {"nats": ("core", "jetstream", "in_order")}
+VARIANTS = {"nats": ("core", "jetstream", "in_order"), "redis": ("stream", "channel")}
 RIGS = [(name, variant) for name in SOURCES for variant in VARIANTS.get(name, ("rig",))]
 
 
