@@ -1,7 +1,7 @@
 """A fenced lease: one owner at a time of something that several workers could do.
 
-Used for ordered lanes, probes of a subscriber that is away, and cron ticks
-(promise 9), on any Store:
+Used for ordered lanes, probes of a subscriber that is away, and sources of which one
+worker reads (promise 9), on any Store:
 
     async with Lease(store, "cron/shop/nightly", owner, ttl=15, clock=clock) as lease:
         while lease.held:
@@ -25,7 +25,7 @@ import orjson
 
 from ofevents.clock import Clock
 from ofevents.errors import Conflict, TemporaryError
-from ofevents.ports import Store
+from ofevents.ports.store import Store
 
 _RENEWALS: Final = 3
 """Renewals within one time to live: two may fail."""
