@@ -18,7 +18,11 @@ from ofevents import registry
 from ofevents.conformance.check_source import CHECKS, Check
 
 SOURCES = registry.names("ofevents.sources")
-VARIANTS = {"nats": ("core", "jetstream", "in_order"), "redis": ("stream", "channel")}
+VARIANTS = {
+    "file": ("lines", "files"),
+    "nats": ("core", "jetstream", "in_order"),
+    "redis": ("stream", "channel"),
+}
 RIGS = [(name, variant) for name in SOURCES for variant in VARIANTS.get(name, ("rig",))]
 
 
