@@ -8,9 +8,12 @@ hand comes again, with the same id. Without a bus one worker reads, and keeps no
 over a restart: it begins where `start` says.
 
 Rotation by rename is followed: the renamed file is read to its end, also after a restart,
-as long as it is in the same folder. Of a file that is emptied in place (copytruncate), what
-was written between the last look and the emptying is lost, as it is for every reader. A
-line without an end waits for it, until its file is deleted.
+as long as it is in the same folder. One that was made and renamed while nobody looked is
+found only if the pattern matches its new name too (`shop.log*`); it does no harm, as a
+file is known by its inode. Of a file that is emptied in place (copytruncate), what was
+written between the last look and the emptying is lost, as it is for every reader; there
+the pattern must not match the copies. A line without an end waits for it, until its file
+is deleted.
 
 In mode `files` a file is whole when it was not changed for a polling interval: move it
 there when it is written, where that may be too short. One that is changed later is new.
@@ -27,10 +30,10 @@ from urllib.parse import quote
 
 from ofevents.api.platform import FileSpec
 from ofevents.clock import Clock
-from ofevents.errors import Disconnected, PermanentError, TemporaryError
+from ofevents.errors import PermanentError, TemporaryError
 from ofevents.event import Event
 from ofevents.ports import Emit, SourceFeatures, SourceIdentity, Store
-from ofevents.ports.lease import Lease
+from ofevents.ports.lease import Lease, while_held
 from ofevents.telemetry import Log
 from ofevents_adapters.file_changes import Changes
 from ofevents_adapters.file_config import Settings, settings
@@ -74,40 +77,33 @@ class FileSource:
         """
         address = self._settings.pattern
         if store is None:
-            following = Following(
-                self._spec, self._settings, self._remembered, emit, 1, self._name, self._clock,
-                self._log,
-            )  # fmt: skip
-            await following.run(lambda: started(address))
+            await self._following(self._remembered, emit, 1).run(lambda: started(address))
             return
-        lease = Lease(
-            store, f"file/{self._name}/lease", uuid.uuid4().hex, ttl=LEASE, clock=self._clock
-        )
-        standby = not await lease.acquire()
-        if standby:
+        key, standby = f"file/{self._name}", asyncio.Event()
+        following = self._following(Kept(store, f"{key}/positions"), emit, 0)
+        owner = uuid.uuid4().hex
+        lease = Lease(store, f"{key}/lease", owner, ttl=LEASE, clock=self._clock)
+
+        def standing_by() -> None:
+            standby.set()
             started(f"{address} (another worker reads it)")
-        async with lease:
-            following = Following(
-                self._spec,
-                self._settings,
-                Kept(store, f"file/{self._name}/positions"),
-                emit,
-                0,
-                self._name,
-                self._clock,
-                self._log,
-            )
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(_lost(lease), name="file: watches the lease")
-                    await following.run(lambda: None if standby else started(address))
-            except ExceptionGroup as group:
-                raise group.exceptions[0] from None
 
+        async def work() -> None:
+            await following.run(lambda: None if standby.is_set() else started(address))
 
-async def _lost(lease: Lease) -> None:
-    await lease.lost.wait()
-    raise Disconnected("the lease was lost: another worker may read")
+        await while_held(lease, work, standing_by=standing_by)
+
+    def _following(self, positions: Positions, emit: Emit, most: int) -> Following:
+        return Following(
+            self._spec,
+            self._settings,
+            positions,
+            emit,
+            most,
+            name=self._name,
+            clock=self._clock,
+            log=self._log,
+        )
 
 
 class Following:
@@ -120,6 +116,7 @@ class Following:
         positions: Positions,
         emit: Emit,
         most: int,
+        *,
         name: str,
         clock: Clock,
         log: Log,
