@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.servers import ServerMissing, cache_dir, find, kafka, octokit
+from tests.servers import ServerMissing, cache_dir, find, kafka, kube_api, octokit
 
 TOOLS: Final = {"java": "default-jre-headless", "mvn": "maven", "npm": "npm"}
 SERVERS: Final = {
@@ -62,6 +62,7 @@ ITEMS: Final = (
     Item("nats-server", nats_server),
     Item(f"Apache Kafka {kafka.VERSION}", kafka.jars),
     Item(f"GitHub webhook payloads {octokit.VERSION}", octokit.file),
+    Item(f"Kubernetes API server {kube_api.VERSION} (ten minutes)", kube_api.build),
     *(Item(command, partial(debian, command)) for command in SERVERS),
 )
 
