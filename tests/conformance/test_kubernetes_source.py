@@ -293,8 +293,8 @@ from ofevents_adapters import kubernetes
 kubernetes.LEASE = 2.0
 
 async def emit(*events):
-    await asyncio.sleep(0.02)  # most of its time it is in here, also when it is killed
     for event in events:
+        await asyncio.sleep(0.02)  # most of its time it is in here, also when it is killed
         sys.stdout.write(f"{event.id} {event.value['metadata']['name']}\\n")
         sys.stdout.flush()
 
