@@ -19,8 +19,10 @@ from ofevents.conformance.check_source import CHECKS, Check
 
 SOURCES = registry.names("ofevents.sources")
 VARIANTS = {
+    "file": ("lines", "files"),
     "mqtt": ("qos0", "qos1", "qos2", "v5", "v5_qos2", "shared"),
     "nats": ("core", "jetstream", "in_order"),
+    "redis": ("stream", "channel"),
 }
 RIGS = [(name, variant) for name in SOURCES for variant in VARIANTS.get(name, ("rig",))]
 
