@@ -49,6 +49,9 @@ conformance: setup ## the driver suites against real servers
 e2e: setup ## the whole product against real servers
 	$(PYTEST) tests/e2e $(ARGS)
 
+soak: setup ## half an hour of load and faults (ARGS="--soak-minutes 2 --seed 1")
+	$(PYTEST) tests/e2e/faults -m soak $(ARGS)
+
 bench: setup ## the side-by-side benchmarks (ARGS="--json FILE --stage NAME")
 	$(BIN)/python -m bench $(ARGS)
 

@@ -1,7 +1,10 @@
-"""What every test shares: the option that turns missing servers into failures."""
+"""What every test shares: the options of the command line, and what they decide."""
 
 from __future__ import annotations
 
+import os
+import random
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +19,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="a server that cannot be had is a failure, not a skip (CI)",
     )
+    parser.addoption(
+        "--seed",
+        type=int,
+        default=os.environ.get("OFEVENTS_SEED"),
+        help="what random tests draw from; default: OFEVENTS_SEED, or one at random",
+    )
+    parser.addoption(
+        "--soak-minutes", type=float, default=30.0, help="how long `make soak` takes (30)"
+    )
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Of a random test; it is shown with a failure, and `--seed` runs the same again."""
+    given = request.config.getoption("--seed")
+    drawn = random.SystemRandom().randrange(1_000_000) if given is None else int(given)
+    sys.stdout.write(f"--seed {drawn}\n")
+    return drawn
 
 
 @pytest.fixture(autouse=True)

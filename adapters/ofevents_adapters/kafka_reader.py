@@ -146,8 +146,10 @@ class Reader:
         if first is not None:
             self._gathered.append(first)
             if limit > 1:
-                # All that is here already; a timeout would wait for the number.
-                self._gathered += self._consumer.consume(limit - 1, 0)
+                # All that is here already; a timeout would wait for the number. On a line
+                # of its own: partitions may leave within it, and what `_drop` keeps is new.
+                more = self._consumer.consume(limit - 1, 0)
+                self._gathered += more
         if self._failure is not None:
             raise self._failure
         if self._down:

@@ -15,7 +15,7 @@ from pydantic import Field
 from ofevents.api.cron import CronSpec
 from ofevents.api.kafka import KafkaScaleOption, KafkaSpec
 from ofevents.api.messaging import MqttSpec, NatsSpec, RabbitmqSpec, RedisSpec
-from ofevents.api.meta import Anything, Metadata, Model, ScaleOption, Written
+from ofevents.api.meta import SECRET_HINT, Anything, Metadata, Model, ScaleOption, Written
 from ofevents.api.platform import DaprSpec, FileSpec, KubernetesSpec
 from ofevents.api.sink import DeliverySettings, Sink
 from ofevents.api.webhook import WebhookSpec
@@ -73,6 +73,12 @@ class CronEntry(EntryFields, CronSpec):
 class MqttEntry(EntryFields, MqttSpec):
     """Messages of MQTT topics."""
 
+    scale_option: ScaleOption | None = Field(
+        default=None,
+        description="How many workers run (KEDA). More than one needs a topic that they share, "
+        "`$share/GROUP/FILTER`: a session is one worker's.",
+    )
+
 
 class RedisEntry(EntryFields, RedisSpec):
     """Entries of a Redis stream, or messages of a channel."""
@@ -84,6 +90,10 @@ class NatsEntry(EntryFields, NatsSpec):
 
 class RabbitmqEntry(EntryFields, RabbitmqSpec):
     """Messages of a RabbitMQ queue."""
+
+    scale_option: ScaleOption | None = Field(
+        default=None, description="How many workers run, by the queue's length (KEDA)."
+    )
 
 
 class WebhookEntry(EntryFields, WebhookSpec):
@@ -102,6 +112,22 @@ class DaprEntry(EntryFields, DaprSpec):
     """A Dapr input binding or topic."""
 
 
+class CustomSpec(Model):
+    """A source of somebody else's package, found by the name under which it is registered."""
+
+    source: str = Field(description="Name in the entry points `ofevents.sources`.")
+    spec: Anything = Field(
+        default_factory=dict,
+        repr=False,
+        description=f"Its own fields; each credential in them may be a reference. {SECRET_HINT}",
+    )
+
+
+class CustomEntry(EntryFields, CustomSpec):
+    """Events of somebody else's source."""
+
+
+CUSTOM: Final = "custom"
 SPECS: Final[Mapping[str, type[Model]]] = {
     "kafka": KafkaSpec,
     "cron": CronSpec,
@@ -113,6 +139,7 @@ SPECS: Final[Mapping[str, type[Model]]] = {
     "kubernetes": KubernetesSpec,
     "file": FileSpec,
     "dapr": DaprSpec,
+    CUSTOM: CustomSpec,
 }
 """Kind of source -> the model that its adapter is given."""
 
@@ -206,6 +233,9 @@ class EventSourceSpec(Model):
     file: dict[str, FileEntry] | None = Field(default=None, description="Files, by event name.")
     dapr: dict[str, DaprEntry] | None = Field(
         default=None, description="Dapr bindings and topics, by event name."
+    )
+    custom: dict[str, CustomEntry] | None = Field(
+        default=None, description="Sources of other packages, by event name."
     )
 
     def entries(self) -> Iterator[tuple[str, str, EntryFields]]:

@@ -22,17 +22,23 @@ class MqttSpec(Model):
     url: SecretText = Field(
         repr=False,
         description="Address of the broker such as tcp://user:password@mosquitto:1883, mqtts:// "
-        f"for TLS. {SECRET_HINT}",
+        f"(or ssl://) for TLS. {SECRET_HINT}",
     )
-    topic: str = Field(description="Topic filter; `+` and `#` are wildcards.")
+    topic: str = Field(
+        description="Topic filter; `+` and `#` are wildcards. `$share/GROUP/FILTER` (MQTT 5) lets "
+        "several workers share it; without a consumerID each has a session of its own, and what "
+        "it has in hand when it ends is lost."
+    )
     consumer_id: str | None = Field(
         default=None,
         alias="consumerID",
-        description="MQTT client id. Default: made from namespace, EventSource and event.",
+        description="MQTT client id, whose session one worker at a time can have. Default: made "
+        "from namespace, EventSource and event.",
     )
     qos: int = Field(default=1, ge=0, le=2, description="Quality of service; 0 may lose events.")
     retain: bool = Field(
-        default=False, description="Also take the message that the broker retained before we came."
+        default=False,
+        description="Also take the messages that the broker retained before a worker starts.",
     )
     clean_session: bool = Field(
         default=False,
@@ -46,7 +52,10 @@ class MqttSpec(Model):
         default=None, repr=False, description=f"Password, when not in the url. {SECRET_HINT}"
     )
     ca_cert: SecretText | None = Field(
-        default=None, repr=False, description=f"CA certificates, PEM. {SECRET_HINT}"
+        default=None,
+        repr=False,
+        description="CA certificates for an mqtts:// address, PEM. Default: the system's. "
+        f"{SECRET_HINT}",
     )
     client_cert: SecretText | None = Field(
         default=None, repr=False, description=f"Client certificate, PEM. {SECRET_HINT}"
@@ -193,9 +202,13 @@ class RabbitmqSpec(Model):
 
     url: SecretText = Field(
         repr=False,
-        description=f"Address such as amqp://user:password@rabbitmq:5672/vhost. {SECRET_HINT}",
+        description="Address such as amqp://user:password@rabbitmq:5672/vhost, amqps:// for TLS. "
+        f"{SECRET_HINT}",
     )
-    queue: str = Field(default="", description="Queue. Default: the event's name.")
+    queue: str = Field(
+        default="",
+        description="Queue; one that exists is used as it is. Default: the event's name.",
+    )
     exchange: str | None = Field(default=None, description="Exchange that the queue is bound to.")
     exchange_type: Literal["direct", "fanout", "topic", "headers"] = Field(
         default="topic", description="Type of the exchange, when it must be declared."

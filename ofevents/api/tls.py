@@ -1,7 +1,7 @@
-"""From the `Tls` of a resource to what a connection of the ssl module is given.
+"""TLS of a client: from the `Tls` of a spec to the context that a connection takes.
 
-Called by adapters when they are built, so that a certificate that is none is found by
-`ofevents validate` too.
+Called by adapters when they are built, so that a certificate that cannot be read is
+found before anything connects, by `ofevents validate` too.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from ofevents.errors import ConfigError
 
 
 def client_context(tls: Tls, path: str) -> ssl.SSLContext:
-    """Trusts what `tls` names, or the system; `path` of the field is for errors.
+    """The context; without a CA it trusts the system's.
+
+    Args:
+        path: of the Tls in the document, for errors.
 
     Raises:
-        ConfigError: a text is no PEM, or of cert and key one is missing.
+        ConfigError: a text is no PEM, or cert and key do not come together.
     """
     ca, cert, key = reveal(tls.ca), reveal(tls.cert), reveal(tls.key)
     if bool(cert) != bool(key):

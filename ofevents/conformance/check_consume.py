@@ -51,6 +51,17 @@ async def hands_out_again_after_the_delay(rig: BusRig) -> None:
     require(time.monotonic() - began >= 1.0, "it came again before its delay")
 
 
+async def never_gives_a_message_up(rig: BusRig) -> None:
+    """Promise 1: what is not settled comes again, however often; only its reader ends that."""
+    times = 25
+    async with ensured(rig) as bus:
+        taken = Taken(*[retry()] * times)
+        async with consuming(bus, taken):
+            await bus.publish(TOPIC, *messages("1"))
+            await within(lambda: len(taken.seen) > times, f"it comes again after {times} retries")
+    require(taken.seen[-1].attempt == times + 1, f"its attempt is {taken.seen[-1].attempt}")
+
+
 async def settles_each_on_its_own(rig: BusRig) -> None:
     """In any order; a second settling does nothing."""
     async with ensured(rig) as bus:
@@ -217,6 +228,7 @@ async def leaks_nothing(rig: BusRig) -> None:
 CONSUME = (
     Check(keeps_the_order, lambda rig: rig.features.ordered),
     Check(hands_out_again_after_the_delay),
+    Check(never_gives_a_message_up),
     Check(settles_each_on_its_own),
     Check(hands_out_again_what_a_handler_leaves),
     Check(gives_back_when_cancelled),

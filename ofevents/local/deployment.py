@@ -22,10 +22,10 @@ from ofevents.errors import ConfigError, OfeventsError, TemporaryError
 from ofevents.health import Health
 from ofevents.local import folder, watch
 from ofevents.local.buses import Buses
-from ofevents.local.leavers import retire, strangers
 from ofevents.local.screen import Screen
 from ofevents.local.way import Ways
 from ofevents.local.workers import Key, Spec, Workers, key
+from ofevents.ports import Bus
 from ofevents.resolve import BusPlan, Resolution
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class Deployment:
         self._changed = asyncio.Event()
         self._blocked: list[Key] = []
         self._waits = ExitStack()
-        self._leaving: dict[str, asyncio.Task[None]] = {}
+        self._leaving: dict[str, tuple[ResolvedTrigger, asyncio.Task[None]]] = {}
 
     # -- the first time -----------------------------------------------------
 
@@ -84,6 +84,7 @@ class Deployment:
                 self.bus = resolved
         await self._ensure(resolution.buses)
         await self._tell_strangers(resolution)
+        await self._retire(resolution)
 
     async def _tell_strangers(self, resolution: Resolution) -> None:
         """A Trigger that was deleted while nothing ran still has the bus keep its events."""
@@ -95,7 +96,7 @@ class Deployment:
             bus = await self._buses.connect(resolved)
             report = await self._until_done(name, bus.inspect)
             groups = [one.group for one in report.consumers if one.group.startswith("trigger.")]
-            for left in strangers(groups, known):
+            for left in trigger.strangers(groups, known):
                 self._screen.warn(
                     f"EventBus {name} keeps events for Trigger {left}, which is not in these "
                     "files; run it with its file and --watch, then delete the file, to let go"
@@ -182,7 +183,7 @@ class Deployment:
         if not (gone or changed or added):
             return
         await self._workers.stop([*gone, *changed], within=DRAIN)
-        await self._retire((current[name], placed[name]) for name in changed)
+        await self._retire(resolution)
         await self._ensure(resolution.buses)
         self._begin(placed[name] for name in [*changed, *added])
         await self._remove([current[name] for name in gone])
@@ -199,29 +200,50 @@ class Deployment:
             except TimeoutError:
                 raise ConfigError(f"EventBus {plan.bus.name} does not answer") from None
 
-    async def _retire(self, pairs: Iterable[tuple[Spec, Spec]]) -> None:
-        """Begin to settle what subscribers are owed that an edit has removed."""
-        for old, new in pairs:
-            if not isinstance(old, ResolvedTrigger) or not isinstance(new, ResolvedTrigger):
-                continue
-            kept = {one.inbox for one in new.subscribers}
-            for inbox in kept & self._leaving.keys():
-                self._leaving.pop(inbox).cancel()  # it has come back
-            if old.bus != new.bus:
-                continue  # nothing of it is on the new one, and the old one may be gone
-            bus = await self._buses.connect(old.bus)
-            for one in old.subscribers:
-                if one.inbox not in kept:
-                    leaving = retire(one.inbox, one.name, new, bus, self._clock)
-                    self._leaving[one.inbox] = self._group.create_task(leaving)
-                    self._screen.say(
-                        f"subscriber {one.name} of Trigger {new.namespace}/{new.name} is gone; "
-                        f"what it is owed goes to the dead letters ({new.dead_topic})"
+    async def _retire(self, resolution: Resolution) -> None:
+        """Begin to settle what subscribers are owed that no longer are in the files.
+
+        An edit under `--watch` has removed them, or one that was made while nothing ran.
+        """
+        for plan in resolution.buses:
+            bus = await self._buses.connect(await self._buses.address(plan.bus))
+            triggers = [
+                one
+                for one in resolution.workers
+                if isinstance(one, ResolvedTrigger) and one.bus.name == plan.bus.name
+            ]
+            served = {subscriber.inbox for one in triggers for subscriber in one.subscribers}
+            await self._keep(inbox for inbox in self._leaving if inbox in served)
+            report = await self._until_done(plan.bus.name, bus.inspect)
+            for leaver in trigger.left_over(report, triggers):
+                if leaver.inbox not in self._leaving:
+                    task = self._group.create_task(self._let_go(leaver, bus))
+                    owner = leaver.trigger
+                    self._leaving[leaver.inbox] = owner, task
+                    self._screen.warn(
+                        f"subscriber {leaver.name} of Trigger {owner.namespace}/{owner.owner} is "
+                        f"gone; what it is owed goes to the dead letters ({owner.dead_topic})"
                     )
+
+    async def _let_go(self, leaver: trigger.Leaver, bus: Bus) -> None:
+        try:
+            await trigger.retire(leaver, bus, self._clock)
+        except OfeventsError as error:
+            self._screen.warn(f"subscriber {leaver.name}, which is gone: {error}")
+        finally:
+            self._leaving.pop(leaver.inbox, None)
+
+    async def _keep(self, inboxes: Iterable[str]) -> None:
+        """These have come back, or go with their Trigger: no longer empty them."""
+        tasks = [self._leaving[inbox][1] for inbox in inboxes]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def close(self) -> None:
         """End what goes on in the background."""
-        for task in self._leaving.values():
+        for _, task in self._leaving.values():
             task.cancel()
 
     async def _remove(self, specs: Iterable[Spec]) -> None:
@@ -229,6 +251,9 @@ class Deployment:
         for spec in specs:
             if isinstance(spec, ResolvedTrigger):
                 bus = await self._buses.connect(spec.bus)
+                if spec.deletion_policy == "Delete":
+                    leaving = self._leaving.items()
+                    await self._keep(one for one, (of, _) in leaving if key(of) == key(spec))
                 await self._until_done(spec.bus.name, partial(trigger.remove, spec, bus))
 
     # -- what is shown ------------------------------------------------------

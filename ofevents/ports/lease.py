@@ -30,6 +30,8 @@ from ofevents.ports.store import Store
 
 _RENEWALS: Final = 3
 """Renewals within one time to live: two may fail."""
+_LOOK: Final = 1.0
+"""Most seconds until who waits sees that the owner gave it up: a roll-out's pause."""
 
 
 class Lease:
@@ -67,7 +69,8 @@ class Lease:
             except TemporaryError:
                 pass  # not reached, or somebody was faster: the next try tells
             # Not all at the same moment, when many wait for one owner's end.
-            await self._clock.sleep(self._ttl / _RENEWALS * random.uniform(0.5, 1.0))
+            wait = min(self._ttl / _RENEWALS, _LOOK)
+            await self._clock.sleep(wait * random.uniform(0.5, 1.0))
         self._renewing = asyncio.create_task(self._renew(), name=f"lease {self.key}")
         return self
 

@@ -8,7 +8,14 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ofevents.api.cron import CronSpec
-from ofevents.api.eventsource import SPECS, EntryFields, EventSource, EventSourceSpec
+from ofevents.api.eventsource import (
+    CUSTOM,
+    SPECS,
+    CustomSpec,
+    EntryFields,
+    EventSource,
+    EventSourceSpec,
+)
 from ofevents.api.resolved import (
     ResolvedBus,
     ResolvedInput,
@@ -123,7 +130,7 @@ def _worker(
     return ResolvedSource(
         namespace=scope.namespace,
         name=owner,
-        source=kind,
+        source=entry.source if isinstance(entry, CustomSpec) else kind,
         entry=name,
         spec=_own_fields(scope, path, source, kind, name, entry),
         topic=topics.event(scope.namespace, owner, name) if on_bus else "",
@@ -144,6 +151,8 @@ def _own_fields(
 ) -> dict[str, Any]:
     """The kind's own fields, with secrets and the defaults that depend on names."""
     own = scope.dump(path, entry, set(SPECS[kind].model_fields))
+    if kind == CUSTOM:
+        return dict(own["spec"])
     if (field := _DEFAULT_TOPIC.get(kind)) and not own.get(field) and "channel" not in own:
         own[field] = name
     if kind == "webhook" and not own["path"]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from ofevents import registry
-from ofevents.api.eventsource import SPECS
+from ofevents.api.eventsource import CUSTOM, SPECS
 from ofevents.api.resolved import ResolvedSource
 from ofevents.bus import open_bus
 from ofevents.clock import Clock
@@ -71,12 +71,16 @@ async def run(spec: ResolvedSource, *, health: Health, clock: Clock, stop: async
 def build(spec: ResolvedSource, identity: SourceIdentity, clock: Clock) -> Source:
     """The adapter of that kind, given its own model of the entry.
 
+    Of somebody else's adapter the model is its attribute `Spec`; without one it is
+    given the fields as they are.
+
     Raises:
         ConfigError: no such kind, or a field of the entry is wrong.
     """
-    path = f"spec.{spec.source}.{spec.entry}"
+    ours = spec.source in SPECS
+    path = f"spec.{spec.source}.{spec.entry}" if ours else f"spec.{CUSTOM}.{spec.entry}.spec"
     adapter = registry.load("ofevents.sources", spec.source)
-    model = SPECS.get(spec.source)
+    model = SPECS[spec.source] if ours else getattr(adapter, "Spec", None)
     try:
         own: Any = spec.spec if model is None else model.model_validate(spec.spec)
     except ValidationError as error:

@@ -113,7 +113,12 @@ class Entries:
             delivery = later.delivery
             if not await self.wait(later):
                 break
-        return retry()
+        if in_place:
+            return retry()
+        # Asked to stop. Written anew it is there at once for whoever comes next: what is
+        # only given back a server that restarts meanwhile hands out after the ack wait.
+        await self.handover.put(delivery, "Stopped", delivery.due, entry.stored)
+        return DONE
 
     async def _call(self, delivery: Delivery, stored: float, in_place: bool) -> Later | None:
         try:

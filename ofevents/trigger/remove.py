@@ -7,8 +7,10 @@ its workers have ended.
 from __future__ import annotations
 
 from ofevents.api.resolved import ResolvedTrigger
+from ofevents.bus.topics import inbox_group
 from ofevents.ports import Bus
 from ofevents.trigger import away, join, suspects
+from ofevents.trigger.leavers import left_over
 from ofevents.trigger.ownership import key_of
 from ofevents.trigger.worker import consumers
 
@@ -24,8 +26,9 @@ async def remove(spec: ResolvedTrigger, bus: Bus) -> None:
     """
     if spec.deletion_policy == "Retain":
         return
-    groups = [one.group for one in consumers(spec)]
-    inboxes = [one.inbox for one in spec.subscribers]
+    left = [one.inbox for one in left_over(await bus.inspect(), [spec])]
+    groups = [*(one.group for one in consumers(spec)), *map(inbox_group, left)]
+    inboxes = [*(one.inbox for one in spec.subscribers), *left]
     await bus.remove(topics=[*inboxes, spec.dead_topic], groups=groups)
     prefixes = [
         join.prefix(spec.namespace, spec.owner),

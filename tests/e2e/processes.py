@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+import psutil
 
 from tests.servers import ServerFailed, free_port, until
 
@@ -27,6 +29,13 @@ async def get(url: str) -> tuple[int, str]:
             return answer.status, await answer.text()
     except aiohttp.ClientConnectionError:
         return 0, ""
+
+
+def _started(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 class Program:
@@ -52,7 +61,12 @@ class Program:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # What a run has started outlives it when it is killed: its nats-server, by design.
+        started = _started(self.process.pid)
         await self.kill()
+        for one in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
         if error is not None:
             sys.stderr.write(f"--- {' '.join(self._command)}\n{self.log[-4000:]}\n")
 
@@ -85,6 +99,20 @@ class Program:
         """Ctrl-C, and wait: the exit code."""
         return await self._signal(signal.SIGINT)
 
+    async def terminate(self) -> int:
+        """SIGTERM, as Kubernetes ends a pod, and wait: the exit code."""
+        return await self._signal(signal.SIGTERM)
+
+    async def freeze(self) -> None:
+        """SIGSTOP: it stands still, and its connections stay, until `thaw`."""
+        process = psutil.Process(self.process.pid)
+        self.process.send_signal(signal.SIGSTOP)
+        await until(lambda: process.status() == psutil.STATUS_STOPPED, seconds=5, what="it stops")
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
+
     async def _signal(self, number: signal.Signals) -> int:
         if self.process.returncode is None:
             self.process.send_signal(number)
@@ -110,10 +138,12 @@ class Ofevents(Program):
     `worker` serves the probes on a free port, for `ready` and `metric`.
     """
 
-    def __init__(self, folder: Path, *arguments: str | Path, worker: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str | Path, worker: bool = False, **environment: str
+    ) -> None:
         port = free_port()
         probes = ["--port", str(port), "--host", "127.0.0.1"] if worker else []
-        super().__init__(folder, OFEVENTS, *arguments, *probes)
+        super().__init__(folder, OFEVENTS, *arguments, *probes, **environment)
         self.probes = f"http://127.0.0.1:{port}"
 
     async def ready(self, seconds: float = 30) -> None:

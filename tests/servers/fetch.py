@@ -20,7 +20,16 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.servers import ServerMissing, cache_dir, find, kafka, kube_api, octokit
+from tests.servers import (
+    ServerMissing,
+    cache_dir,
+    daprd,
+    faketime,
+    find,
+    kafka,
+    kube_api,
+    octokit,
+)
 
 TOOLS: Final = {"java": "default-jre-headless", "mvn": "maven", "npm": "npm"}
 SERVERS: Final = {
@@ -61,15 +70,21 @@ def debian(command: str) -> Path:
 ITEMS: Final = (
     Item("nats-server", nats_server),
     Item(f"Apache Kafka {kafka.VERSION}", kafka.jars),
+    Item("libfaketime", faketime.library),
     Item(f"GitHub webhook payloads {octokit.VERSION}", octokit.file),
     Item(f"Kubernetes API server {kube_api.VERSION} (ten minutes)", kube_api.build),
     *(Item(command, partial(debian, command)) for command in SERVERS),
+    Item(f"daprd {daprd.VERSION}", daprd.build),
 )
 
 
 def install_commands() -> None:
-    """Install the commands that the items need and that are not on this machine."""
+    """Install what the items need from Debian and is not on this machine."""
     missing = [package for command, package in DEBIAN.items() if find(command) is None]
+    try:
+        faketime.library()
+    except ServerMissing:
+        missing.append(faketime.PACKAGE)
     if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     print(f"installing {', '.join(missing)} ...", flush=True)

@@ -290,10 +290,16 @@ class KafkaServer:
         await asyncio.to_thread(made.result, 20)
 
     async def add_partitions(self, name: str, total: int) -> None:
-        """Let a topic have that many partitions."""
+        """Let a topic have that many partitions, and return when the broker serves them."""
         admin = AdminClient({"bootstrap.servers": self.brokers})
         made = admin.create_partitions([NewPartitions(name, total)])[name]
         await asyncio.to_thread(made.result, 20)
+
+        async def served() -> bool:
+            metadata = await asyncio.to_thread(admin.list_topics, name, 10)
+            return len(metadata.topics[name].partitions) == total
+
+        await until(served, seconds=20, what=f"{total} partitions of {name}")
 
     async def produce(self, topic: str, records: Iterable[dict[str, Any]]) -> None:
         """Write records (`value`, and optionally `key`, `headers`, `partition`); returns

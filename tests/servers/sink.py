@@ -44,6 +44,8 @@ class Answer:
         how: `whole`; `hang`: never answers; `drop`: closes without an answer; `cut`:
             closes within the body; `halves`: pauses 20 ms within the body; `drip`: a
             byte each 10 ms.
+        ended: told once: True when the answer begins, False when the caller was gone
+            before that.
     """
 
     status: int = 202
@@ -51,6 +53,7 @@ class Answer:
     body: bytes = b""
     delay: float = 0.0
     how: Literal["whole", "hang", "drop", "cut", "halves", "drip"] = "whole"
+    ended: Callable[[bool], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +201,8 @@ class _Connection(asyncio.Protocol):
         self._begin()
         answer = self._sink.decide(seen)
         if answer.how == "whole" and not answer.delay:
+            if answer.ended is not None:
+                answer.ended(True)
             self._transport.write(_head(answer) + answer.body)
             return
         self._sink.busy += 1
@@ -209,7 +214,14 @@ class _Connection(asyncio.Protocol):
         self._sink.busy -= 1
 
     async def _slowly(self, answer: Answer) -> None:
-        await asyncio.sleep(answer.delay)
+        try:
+            await asyncio.sleep(answer.delay)
+        except asyncio.CancelledError:
+            if answer.ended is not None:
+                answer.ended(False)
+            raise
+        if answer.ended is not None:
+            answer.ended(True)
         match answer.how:
             case "whole":
                 self._transport.write(_head(answer) + answer.body)

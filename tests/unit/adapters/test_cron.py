@@ -17,7 +17,7 @@ from ofevents.bus.broker import Broker
 from ofevents.bus.memory_store import MemoryStore
 from ofevents.errors import ConfigError, PermanentError, TemporaryError
 from ofevents.event import Event, format_time
-from ofevents.ports import SourceIdentity, Store
+from ofevents.ports import Entry, SourceIdentity, Store
 from ofevents_adapters.cron import LATE, CronSource
 from ofevents_adapters.cron_schedule import between, schedule_of
 from ofevents_adapters.cron_turns import CLAIM
@@ -106,14 +106,37 @@ async def test_the_spec_s_data_goes_along(data: object, rest: dict[str, object])
     assert sink.events[0].value == {"scheduled": sink.ids[0], **rest}
 
 
+class Slow(Sink):
+    """An emit that takes a second."""
+
+    def __init__(self, clock: SettableClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    async def __call__(self, *events: Event) -> None:
+        await self._clock.sleep(1.0)
+        await super().__call__(*events)
+
+
+class Distant(MemoryStore):
+    """A store whose answers take a moment, so that others act in between."""
+
+    async def get(self, key: str) -> Entry | None:
+        entry = await super().get(key)
+        await self._clock.sleep(0.01)
+        return entry
+
+
 async def test_two_workers_emit_each_time_once_between_them() -> None:
+    """Both look at it in the same moment, and emitting takes its time."""
     clock = SettableClock(START)
-    store, sinks = store_of(clock), [Sink(), Sink()]
+    store = Distant(Broker(max_bytes=10**9, window=120), clock)
+    sinks = [Slow(clock), Slow(clock)]
     async with (
         running(clock, source(clock), sinks[0], store),
         running(clock, source(clock), sinks[1], store),
     ):
-        await clock.advance(100)
+        await clock.advance(102)
     assert sorted(sinks[0].ids + sinks[1].ids) == ids(*range(10, 101, 10))
 
 

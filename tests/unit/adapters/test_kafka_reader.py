@@ -59,6 +59,25 @@ def test_records_of_a_partition_that_leaves_in_the_same_turn_are_forgotten() -> 
     assert client.commits == [({0: 5}, False)]
 
 
+@pytest.mark.parametrize("how", ["_revoke", "_lose"])
+def test_a_record_that_was_read_before_its_partition_left_is_no_longer_ours(how: str) -> None:
+    """Handed on, its lane would commit past what the next owner has in hand."""
+    made, owner = reader({})
+
+    class Leaving(Client):
+        def poll(self, seconds: float) -> Message:
+            return Message(topic="orders", partition=0, offset=7)
+
+        def consume(self, limit: int, seconds: float) -> list[Message]:
+            getattr(made, how)(self, [TopicPartition("orders", 0)])
+            return [Message(topic="orders", partition=1, offset=3)]
+
+    client: Any = Leaving()
+    made._consumer = client
+    assert [one.partition() for one in made.turn(10, 0.0, {})] == [1]
+    assert [gone for _, gone in owner.calls] == [[0]]
+
+
 def test_a_failed_commit_is_no_failure_of_the_worker() -> None:
     made, _ = reader({0: 5})
     client: Any = Client()

@@ -28,6 +28,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "kubernetes": {"apiVersion": "v1", "kind": "Pod"},
     "file": {"path": "/var/log/*.log"},
     "dapr": {"component": {"type": "bindings.cron"}},
+    "custom": {"source": "queue", "spec": {"url": "queue://queue"}},
 }
 
 

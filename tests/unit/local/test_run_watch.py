@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
+
+import pytest
 
 from tests.servers import free_port, until
 from tests.unit.local.runs import SOURCES, Folder, once, running
@@ -88,18 +91,27 @@ async def test_a_source_that_moves_and_a_new_one(tmp_path: Path) -> None:
         await run.until(lambda: "gone EventSource default/outlet/orders" in run.texts(), "it goes")
 
 
-async def test_a_removed_subscriber_leaves_dead_letters(tmp_path: Path) -> None:
+@pytest.mark.parametrize("watched", [True, False])
+async def test_a_renamed_subscriber_leaves_dead_letters(tmp_path: Path, watched: bool) -> None:
+    """Renamed under `--watch`, or while nothing ran."""
     folder = Folder(tmp_path)
     at = str(folder.path)
-    async with running("-f", at, "--watch") as run:  # without the function
+    trigger = folder.path / "trigger.yaml"
+    async with AsyncExitStack() as stack:
+        run = await stack.enter_async_context(running("-f", at, "--watch"))
         await run.ready("shop/orders", "checkout")
         orders = [await folder.order(1000 + number) for number in range(4)]
         await run.until(
             lambda: any("matched inboxed" in run.ends(order) for order in orders), "the inbox"
         )
-        trigger = folder.path / "trigger.yaml"
+        if not watched:
+            assert await run.stop() == 0
+            await stack.aclose()
         trigger.write_text(trigger.read_text().replace("name: charge", "name: bill"))
-        await run.until(lambda: "subscriber charge of Trigger" in run.texts(), "it is gone")
+        if not watched:
+            run = await stack.enter_async_context(running("-f", at))
+        told = "subscriber charge of Trigger default/checkout is gone"
+        await run.until(lambda: any(told in one["text"] for one in run.of("warning")), "it is told")
 
         async def settled() -> bool:
             _, out, _ = await once("topics", "-f", at, "-o", "json")

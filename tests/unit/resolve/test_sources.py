@@ -57,6 +57,21 @@ webhook:
     assert found.auth.hmac.secret == "geheim"
 
 
+def test_a_source_of_another_package_is_given_its_own_fields(tmp_path: Path) -> None:
+    spec = """
+eventBus: default
+custom:
+  orders:
+    source: queue
+    filter: event.data.amount > 3
+    spec: {host: a, deep: [{token: {valueFrom: {secretKeyRef: {name: tokens, key: shop}}}}]}
+"""
+    worker = sources(clean(of(tmp_path, SECRET, resource("EventSource", "shop", spec))))["orders"]
+    assert (worker.source, worker.entry) == ("queue", "orders")
+    assert worker.spec == {"host": "a", "deep": [{"token": "geheim"}]}
+    assert worker.topic == "event.default.shop.orders"
+
+
 @pytest.mark.parametrize(
     ("name", "key", "sentence"),
     [

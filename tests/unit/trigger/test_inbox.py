@@ -9,7 +9,7 @@ import pytest
 
 from ofevents.api.resolved import ResolvedBus
 from ofevents.clock import ManualClock
-from ofevents.errors import Misconfigured, Rejected, Unavailable
+from ofevents.errors import BusFull, Disconnected, Misconfigured, Rejected, Unavailable
 from ofevents.health import Health
 from ofevents.ports import Delivery, Message, Reply
 from ofevents.trigger.inbox import STORED, Inbox
@@ -91,6 +91,36 @@ async def test_a_move_repeated_after_a_crash_is_stored_once(functions: Functions
         # The next move is another one.
         await inbox.put(replace(delivery, generation=1), reason="Busy", stored=12.5)
         assert len(await worker.messages(INBOX)) == 2
+
+
+@pytest.mark.parametrize("error", [Disconnected("the server is gone"), BusFull("no room")])
+@pytest.mark.parametrize("moved", [0, 1])
+async def test_what_the_inbox_cannot_take_now_comes_again(
+    functions: Functions, monkeypatch: pytest.MonkeyPatch, error: Exception, moved: int
+) -> None:
+    """Out of the inputs, and out of the inbox itself after a first move."""
+    monkeypatch.setattr("ofevents.trigger.inputs.FIRST_RETRY", 0.01)
+    monkeypatch.setattr("ofevents.trigger.entries.RETRY_AFTER", 0.01)
+    functions["one"].script = [Unavailable("503", status=503)] * (3 + moved)
+    slow = subscriber(delivery={"backoff": 0.12, "max_backoff": 0.12, "retries": 9})
+    async with running(trigger(slow, inputs=inputs(a=None), bus=quick())) as worker:
+        broker = worker.bus.broker  # type: ignore[attr-defined]
+        real, puts = broker.publish, [0]
+
+        def publish(topic: str, *more: object) -> None:
+            if topic == INBOX:
+                puts[0] += 1
+                if moved < puts[0] <= moved + 2:
+                    raise error
+            real(topic, *more)
+
+        monkeypatch.setattr(broker, "publish", publish)
+        await worker.publish(A, event("1"))
+        await worker.idle()
+        assert worker.outcomes("1").count("inboxed") == 1 + moved
+        assert worker.outcomes("1")[-1] == "delivered"
+        assert await worker.messages(DEAD) == []
+    assert functions["one"].ids == ["1"] * (4 + moved)
 
 
 async def test_a_misconfigured_subscriber_stalls_and_loses_nothing(functions: Functions) -> None:

@@ -222,6 +222,15 @@ def test_the_fuse_does_burn() -> None:
         assert {tuple(e.id for e in one.events) for one in world.got} == {("a0", "b1")}
 
 
+def test_a_half_met_condition_is_stored_before_its_event_is_acknowledged() -> None:
+    """Wherever the worker dies with the first half in hand, the second half finds it."""
+    for fuse in range(12):
+        world = asyncio.run(play([("a", 0), ("b", 1)], [(0, fuse, False), (0, -1, False)]))
+        assert {frozenset(e.id for e in one.events) for one in world.got} == {
+            frozenset(("a0", "b1"))
+        }
+
+
 def joins_of(world: World, *, max_size: int = 1 << 20) -> Joins:
     store = MemoryStore(world.broker, world.clock)
     bus: Any = SimpleNamespace(store=store, max_size=max_size, hold=10.0)

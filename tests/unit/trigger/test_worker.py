@@ -32,7 +32,7 @@ NAME = {"namespace": "shop", "name": "trg"}
 ONE = {**NAME, "subscriber": "one"}
 
 
-async def hang(delivery: Delivery) -> Reply | None:
+async def hang(*_: object, **__: object) -> Reply | None:
     await asyncio.Event().wait()
     return None
 
@@ -235,6 +235,24 @@ async def test_health_is_progress_or_a_wait_by_name(functions: Functions) -> Non
         await clock.advance(0)
         (snapshot,) = worker.health.snapshots()
         assert (snapshot.waiting, snapshot.in_flight) == ((), 0)
+        await worker.kill()
+
+
+async def test_a_worker_that_is_stuck_is_not_live(
+    functions: Functions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking is no progress while a message is in hand and nothing is waited for by name."""
+    clock = ManualClock()
+    monkeypatch.setattr("ofevents.trigger.inbox.Inbox.put", hang)
+    later = subscriber(delivery={"deliver_after": 1.0})
+    async with running(trigger(later, inputs=inputs(a=None)), clock) as worker:
+        await worker.publish(A, event("1"))
+        for _ in range(61):
+            assert worker.health.live(60)
+            await clock.advance(1)
+        (snapshot,) = worker.health.snapshots()
+        assert (snapshot.waiting, snapshot.in_flight) == ((), 1)
+        assert not worker.health.live(60)
         await worker.kill()
 
 
