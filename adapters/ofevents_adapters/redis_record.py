@@ -1,7 +1,7 @@
 """What a stream's entry, or a channel's message, becomes as Events; called for each.
 
 Redis has no binding of CloudEvents. The one here is HTTP's, with an entry's fields in
-place of headers, and its field `data` in place of the body:
+place of headers, and its field `data` in place of the body; the `redis` sink writes it:
 
 - **`data`, alone or beside `content-type`, `metadata` (Dapr's) and `ce-...`:** the data is
   what `data` holds, its bytes unchanged. This is what Dapr writes, and most people.
