@@ -41,7 +41,7 @@ class Link:
 
     def __init__(self, options: DaprOptions, component: str, clock: Clock, name: str) -> None:
         self.address = options.sidecar or ""
-        self.why = "not connected yet"
+        self.why = f"the Dapr sidecar at {options.sidecar} does not answer"
         self.stub: Any = None
         token = os.environ.get("DAPR_API_TOKEN")
         self.metadata = (("dapr-api-token", token),) if token else ()
