@@ -97,6 +97,7 @@ class DaprRig:
         if state is not None:
             self.options["state"] = _component(state)
         self._foreign = foreign
+        self.broker: Any = None
 
     @property
     def prefix(self) -> str:

@@ -42,6 +42,7 @@ async def open_rig() -> AsyncIterator[DaprRig]:
                 foreign,
                 app=True,
             )
+            rig.broker = server
             names = Names(read_options(rig.options), "default")
             for topic in (TOPIC, OTHER, USER, INBOX, DEAD):
                 await server.create_topic(names.topic(topic), PARTITIONS)
