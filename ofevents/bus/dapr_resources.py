@@ -20,8 +20,9 @@ from typing import Any, Final
 
 import yaml
 
-from ofevents.bus.dapr_components import Manifest
+from ofevents.bus.dapr_components import Manifest, Names, base
 from ofevents.bus.dapr_link import Link
+from ofevents.bus.dapr_options import DaprOptions
 from ofevents.errors import Disconnected
 from ofevents.event import digest
 
@@ -89,6 +90,12 @@ class Resources:
             what = "has not loaded" if there else "has not ended"
             named = ", ".join(sorted(left))
             raise Disconnected(f"the Dapr sidecar {what} {named} within {WITHIN:g} s") from None
+
+
+def write_base(folder: Path, options: DaprOptions, bus: str) -> None:
+    """What the bus needs before it has consumers; daprd must have it when it starts."""
+    names = Names(options, bus)
+    write(folder, f"{names.base}.yaml", base(options, names))
 
 
 def write(folder: Path, name: str, manifests: Sequence[Manifest]) -> None:

@@ -25,9 +25,8 @@ import psutil
 import yaml
 
 from ofevents.api.resolved import ResolvedBus
-from ofevents.bus.dapr_components import Names, base
 from ofevents.bus.dapr_options import read_options
-from ofevents.bus.dapr_resources import write
+from ofevents.bus.dapr_resources import write_base
 from ofevents.clock import Clock
 from ofevents.errors import ConfigError
 from ofevents.telemetry import Log
@@ -101,8 +100,7 @@ class Sidecar:
         await self._end_orphans()
         if self.resources.exists():
             shutil.rmtree(self.resources)
-        names = Names(options, self._bus.name)
-        write(self.resources, f"{names.base}.yaml", base(options, names))
+        write_base(self.resources, options, self._bus.name)
         (self._folder / "config.yaml").write_text(yaml.safe_dump(_CONFIGURATION))
         self._keeper = asyncio.create_task(self._keep(), name="daprd: keeper")
         return self

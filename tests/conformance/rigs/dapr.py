@@ -17,9 +17,8 @@ from typing import Any, Self
 from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import dapr_kinds
 from ofevents.bus.dapr import DaprBus
-from ofevents.bus.dapr_components import Names, manifests
 from ofevents.bus.dapr_options import read_options
-from ofevents.bus.dapr_resources import write
+from ofevents.bus.dapr_resources import write_base
 from ofevents.clock import SystemClock
 from ofevents.ports import BusFeatures
 from tests.servers import free_port
@@ -60,7 +59,8 @@ class SidecarBus(DaprBus):
     async def _end(self) -> None:
         if self.daprd in self._running:
             self._running.remove(self.daprd)
-        await self.daprd.kill()
+        # As a pod's end does: Kafka's component commits what was acknowledged.
+        await self.daprd.stop()
 
 
 class DaprRig:
@@ -118,9 +118,7 @@ class DaprRig:
         }
         resolved = ResolvedBus(driver="dapr", options=given)
         # daprd reads the Resiliency only when it starts.
-        read = read_options(given)
-        base = f"{Names(read, resolved.name).base}.yaml"
-        write(daprd.resources, base, manifests(read, resolved.name, []))
+        write_base(daprd.resources, read_options(given), resolved.name)
         return SidecarBus(resolved, daprd, self.running)
 
     async def foreign(self, topic: str, headers: dict[str, str], body: bytes) -> None:
