@@ -17,6 +17,10 @@ from ofevents.bus import dapr_kinds as kinds
 from ofevents.errors import ConfigError
 from ofevents.ports import BusFeatures
 
+# Read when gRPC is first imported, which is after this module: a program that is started
+# (--with) needs no handlers of gRPC for its fork, and they complain.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 PORT: Final = 50001
 """Where a sidecar listens unless told otherwise."""
 
