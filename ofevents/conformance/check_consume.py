@@ -231,12 +231,15 @@ async def leaks_nothing(rig: BusRig) -> None:
 CONSUME = (
     Check(keeps_the_order, lambda rig: rig.features.ordered),
     Check(hands_out_again_after_the_delay),
-    Check(settles_each_on_its_own),
-    Check(hands_out_again_what_a_handler_leaves),
+    Check(settles_each_on_its_own, lambda rig: rig.features.keeps),
+    Check(hands_out_again_what_a_handler_leaves, lambda rig: rig.features.keeps),
     Check(gives_back_when_cancelled),
-    Check(drains_when_stopped),
-    Check(bounds_what_is_in_flight),
-    Check(holds_a_message_as_long_as_it_is_open, lambda rig: rig.features.holds),
+    Check(drains_when_stopped, lambda rig: rig.features.keeps),
+    Check(bounds_what_is_in_flight, lambda rig: rig.features.keeps),
+    Check(
+        holds_a_message_as_long_as_it_is_open,
+        lambda rig: rig.features.holds and rig.features.groups,
+    ),
     Check(goes_on_after_a_restart, lambda rig: rig.breakable),
     Check(leaks_nothing),
 )

@@ -277,17 +277,17 @@ async def reads_strangers(rig: BusRig) -> None:
 
 
 PUBLISH = (
-    Check(round_trips_attributes_and_bytes),
-    Check(round_trips_deliveries),
+    Check(round_trips_attributes_and_bytes, lambda rig: rig.features.keeps),
+    Check(round_trips_deliveries, lambda rig: rig.features.keeps),
     Check(takes_a_delivery_of_its_largest_event),
-    Check(refuses_what_is_too_large),
-    Check(deduplicates, lambda rig: rig.features.deduplicates),
-    Check(keeps_back_until_due, lambda rig: rig.features.delayed),
+    Check(refuses_what_is_too_large, lambda rig: rig.features.keeps),
+    Check(deduplicates, lambda rig: rig.features.deduplicates and rig.features.keeps),
+    Check(keeps_back_until_due, lambda rig: rig.features.delayed and rig.features.keeps),
     Check(
         keeps_what_was_published_over_a_restart,
         lambda rig: rig.features.durable and rig.breakable,
     ),
     Check(fails_publishes_while_down, lambda rig: rig.breakable),
     Check(fails_what_is_in_flight, lambda rig: rig.breakable),
-    Check(reads_strangers),
+    Check(reads_strangers, lambda rig: rig.features.keeps),
 )

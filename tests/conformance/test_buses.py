@@ -13,7 +13,7 @@ import pytest
 from ofevents import registry
 from ofevents.conformance.check_bus import CHECKS, Check
 
-DAPR = ("dapr_kafka", "dapr_jetstream")
+DAPR = ("dapr_kafka", "dapr_jetstream", "dapr_redis", "dapr_memory")
 BUSES = (*(name for name in registry.names("ofevents.buses") if name != "dapr"), *DAPR)
 
 
