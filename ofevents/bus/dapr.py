@@ -24,6 +24,7 @@ from ofevents.bus.dapr_callback import close_callbacks, open_callbacks
 from ofevents.bus.dapr_documents import Documents
 from ofevents.bus.dapr_due import Due
 from ofevents.bus.dapr_groups import Groups
+from ofevents.bus.dapr_kinds import WEAKEST
 from ofevents.bus.dapr_link import Link
 from ofevents.bus.dapr_options import read_options
 from ofevents.bus.dapr_publish import Publisher
@@ -47,7 +48,8 @@ from ofevents.ports import (
 class DaprBus:
     """See the module. One channel; safe to share between tasks of one event loop."""
 
-    features: BusFeatures
+    features: BusFeatures = WEAKEST
+    """Of a component that nothing is known of; an instance has its own component's."""
 
     def __init__(self, bus: ResolvedBus, *, clock: Clock) -> None:
         options = self._options = read_options(bus.options)
