@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -28,7 +27,7 @@ from ofevents.bus.dapr_kinds import WEAKEST
 from ofevents.bus.dapr_link import Link
 from ofevents.bus.dapr_options import read_options
 from ofevents.bus.dapr_publish import Publisher
-from ofevents.bus.dapr_resources import Resources, write_base
+from ofevents.bus.dapr_resources import Resources
 from ofevents.bus.dapr_store import NoStore, StateStore
 from ofevents.bus.intake import Intake
 from ofevents.clock import Clock
@@ -55,7 +54,6 @@ class DaprBus:
         options = self._options = read_options(bus.options)
         self.features = options.features
         self._clock = clock
-        self._name = bus.name
         self._names = names = components.Names(options, bus.name)
         self._link = link = Link(options, names.pubsub, clock, bus.name)
         self._resources = Resources(link, options.resources)
@@ -69,9 +67,6 @@ class DaprBus:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            if self._options.resources is not None:
-                # Before anything is asked of daprd, as it may be starting just now.
-                write_base(Path(self._options.resources), self._options, self._name)
             if self._options.bulk:
                 port = self._options.app_port
                 assert port is not None
