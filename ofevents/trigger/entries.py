@@ -30,6 +30,9 @@ from ofevents.trigger.unread import unread
 RETRY_AFTER = 1.0
 """Seconds before the bus hands out again what could not be settled."""
 
+LEAVE_WITHIN = 2.0
+"""Seconds within which a consumer that was asked to stop takes no more messages."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -115,9 +118,11 @@ class Entries:
                 break
         if in_place:
             return retry()
-        # Asked to stop. Written anew it is there at once for whoever comes next: what is
-        # only given back a server that restarts meanwhile hands out after the ack wait.
-        await self.handover.put(delivery, "Stopped", delivery.due, entry.stored)
+        # Asked to stop. Written anew it is there for whoever comes next: what is only given
+        # back a server that restarts meanwhile hands out after the ack wait. Not at once,
+        # or it came to us while we leave.
+        due = max(delivery.due, self.clock.now() + LEAVE_WITHIN)
+        await self.handover.put(delivery, "Stopped", due, entry.stored)
         return DONE
 
     async def _call(self, delivery: Delivery, stored: float, in_place: bool) -> Later | None:
