@@ -33,7 +33,7 @@ from bench.load import row
 from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import topics
 from ofevents.bus.dapr import DaprBus
-from ofevents.bus.dapr_components import Names, consumer
+from ofevents.bus.dapr_components import Names, consumer, subscriptions
 from ofevents.bus.dapr_options import read_options
 from ofevents.bus.dapr_resources import write, write_base
 from ofevents.clock import SystemClock
@@ -85,7 +85,10 @@ class Setup:
         self.names = Names(read, "default")
         for one in (self.daprd, self.raw):
             write_base(one.resources, read, "default")
-        write(self.raw.resources, "raw.yaml", consumer(read, self.names, RAW_GROUP, [TOPIC]))
+        for find in (consumer, subscriptions):
+            found = find(read, self.names, RAW_GROUP, [TOPIC])
+            if found:
+                write(self.raw.resources, f"{find.__name__}.yaml", found)
 
     @asynccontextmanager
     async def bus(self) -> AsyncIterator[DaprBus]:
@@ -154,17 +157,21 @@ async def raw_publish(setup: Setup, count: int) -> float:
 
 
 class RawCallback(
-    appcallback_pb2_grpc.AppCallbackServicer, appcallback_pb2_grpc.AppCallbackAlphaServicer
+    appcallback_pb2_grpc.AppCallbackServicer,
+    appcallback_pb2_grpc.AppCallbackAlphaServicer,
+    appcallback_pb2_grpc.AppCallbackHealthCheckServicer,
 ):
     """Acknowledges whole batches."""
 
-    def __init__(self, subscriptions: list[Any]) -> None:
-        self.subscriptions = subscriptions
+    def __init__(self) -> None:
         self.count = 0
         self.times: list[float] = []
 
     async def ListTopicSubscriptions(self, request: Any, context: Any) -> Any:
-        return appcallback_pb2.ListTopicSubscriptionsResponse(subscriptions=self.subscriptions)
+        return appcallback_pb2.ListTopicSubscriptionsResponse()
+
+    async def HealthCheck(self, request: Any, context: Any) -> Any:
+        return appcallback_pb2.HealthCheckResponse()
 
     async def ListInputBindings(self, request: Any, context: Any) -> Any:
         return appcallback_pb2.ListInputBindingsResponse()
@@ -180,23 +187,11 @@ class RawCallback(
 
 async def raw_consume_bulk(setup: Setup, total: int) -> float:
     """By the callback that the SDK's stubs give."""
-    lanes = setup.names.lanes(RAW_GROUP, TOPIC)
-    app = RawCallback(
-        [
-            appcallback_pb2.TopicSubscription(
-                pubsub_name=lane,
-                topic=setup.names.topic(TOPIC),
-                metadata={"rawPayload": "true"},
-                bulk_subscribe=appcallback_pb2.BulkSubscribeConfig(
-                    enabled=True, max_messages_count=200, max_await_duration_ms=20
-                ),
-            )
-            for lane in lanes
-        ]
-    )
+    app = RawCallback()
     server = grpc.aio.server()
     appcallback_pb2_grpc.add_AppCallbackServicer_to_server(app, server)
     appcallback_pb2_grpc.add_AppCallbackAlphaServicer_to_server(app, server)
+    appcallback_pb2_grpc.add_AppCallbackHealthCheckServicer_to_server(app, server)
     server.add_insecure_port(f"127.0.0.1:{setup.raw_port}")
     await server.start()
     try:

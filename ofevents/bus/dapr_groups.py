@@ -147,12 +147,24 @@ class Groups:
                     else:
                         source.lanes.append(Lane(self._link, source.desk, lane, topic, wire))
             if self.callbacks is not None:
+                self._check_health()
                 await self._resources.provide(
                     components.subscriptions(options, names, group, new), group
                 )
             source.topics.update(new)
         if self.callbacks is None:
             await source.live(topics)
+
+    def _check_health(self) -> None:
+        """daprd asks its app for subscriptions when it first sees its port, and begins none
+        at all, without a word to anybody, when that fails: as it does where gRPC has backed
+        off for long, waiting for the port. The health check begins them again."""
+        if not self._link.looks_after_app:
+            raise Disconnected(
+                "the Dapr sidecar must run with --enable-app-health-check (annotation "
+                "dapr.io/enable-app-health-check): without it, one that waited long for this "
+                "process hands nothing over"
+            )
 
     async def _linger(self, source: _Source) -> None:
         await self._clock.sleep(LINGER)

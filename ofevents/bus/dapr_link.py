@@ -45,6 +45,7 @@ class Link:
         self.stub: Any = None
         token = os.environ.get("DAPR_API_TOKEN")
         self.metadata = (("dapr-api-token", token),) if token else ()
+        self.looks_after_app = False
         self.capabilities: dict[str, frozenset[str]] = {}
         self._component = component
         self._clock = clock
@@ -99,6 +100,7 @@ class Link:
             )
         except grpc.aio.AioRpcError as error:
             raise refused(error, "the sidecar does not answer") from error
+        self.looks_after_app = found.app_connection_properties.HasField("health")
         self.capabilities = {
             one.name: frozenset(one.capabilities) for one in found.registered_components
         }

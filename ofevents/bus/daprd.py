@@ -68,6 +68,9 @@ class Sidecar:
             "--dapr-listen-addresses": "127.0.0.1",
             "--resources-path": str(self.resources),
             "--config": str(self._folder / "config.yaml"),
+            # Without it a daprd that waited long for this process hands nothing over.
+            "--enable-app-health-check": "true",
+            "--app-health-probe-interval": "1",
         }
         self.options: dict[str, Any] = {
             "sidecar": f"127.0.0.1:{ports[1]}",
@@ -126,7 +129,7 @@ class Sidecar:
             with self.log_file.open("ab") as log:
                 self._process = await asyncio.create_subprocess_exec(
                     str(self._binary),
-                    *(part for flag in self._flags.items() for part in flag),
+                    *(f"{name}={value}" for name, value in self._flags.items()),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

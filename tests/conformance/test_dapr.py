@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from ofevents.conformance.bus_rig import (
     GROUP,
     TOPIC,
@@ -33,6 +35,9 @@ EXACT = (
     Event.create(id="bare", source="/s", type="t", traceparent="00-ab-cd-01", tracestate="x=1"),
 )
 """Dapr would round the number, sort the keys, lose the bytes, and replace the trace."""
+
+LONG = 40.0
+"""Seconds after which daprd 1.14 stays silent for ever without a health check."""
 
 
 async def test_jetstream_keeps_events_that_share_an_id() -> None:
@@ -74,6 +79,34 @@ async def test_a_sidecar_of_kafka_without_a_port_is_read_on_streams() -> None:
             async with consuming(bus, taken):
                 await bus.publish(TOPIC, *messages(*ids(50)))
                 await taken.gets(ids(50))
+
+
+async def test_a_process_that_comes_long_after_its_sidecar_is_served() -> None:
+    """daprd's first question to its app fails then, and it never asks again by itself."""
+    async with dapr_kafka.open_rig() as rig:
+        bus = rig.make()
+        start = bus.daprd.start
+
+        async def early() -> None:
+            await start()
+            await asyncio.sleep(LONG)
+
+        bus.daprd.start = early  # type: ignore[method-assign]
+        async with bus:
+            await bus.ensure([TOPIC], [Consumer(GROUP, (TOPIC,), start="earliest")])
+            await bus.publish(TOPIC, *messages(*ids(20)))
+            taken = Taken()
+            async with consuming(bus, taken):
+                await taken.gets(ids(20))
+
+
+async def test_a_sidecar_that_does_not_look_after_its_app_is_refused() -> None:
+    async with dapr_kafka.open_rig() as rig:
+        rig.health_check = False
+        async with ensured(rig) as bus:
+            with pytest.raises(Disconnected, match="--enable-app-health-check"):
+                async with consuming(bus, Taken()):
+                    pass
 
 
 async def test_a_group_of_several_components_gets_everything() -> None:

@@ -122,13 +122,17 @@ class Daprd:
         app_id: str = "ofevents",
         app_port: int = 0,
         protocol: str = "grpc",
+        health_check: bool = True,
     ) -> None:
+        """`health_check` has daprd look whether its app is there, and begin again when it is."""
         self.grpc, self.http, self._internal = free_port(), free_port(), free_port()
         self.app_port = app_port
         self.resources = folder / "resources"
         self._app = ["--app-id", app_id]
         if app_port:
             self._app += ["--app-port", str(app_port), "--app-protocol", protocol]
+        if app_port and health_check:
+            self._app += ["--enable-app-health-check", "--app-health-probe-interval", "1"]
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
         self.resources.mkdir(parents=True, exist_ok=True)

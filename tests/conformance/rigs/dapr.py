@@ -87,6 +87,7 @@ class DaprRig:
         self.folder = folder
         self.running: list[Daprd] = []
         self.app = app
+        self.health_check = True
         self.features: BusFeatures = dapr_kinds.features(pubsub[0], store=state is not None)
         # A prefix of its own: rigs may share a broker.
         self.options: dict[str, Any] = {
@@ -107,7 +108,7 @@ class DaprRig:
     def make(self, **options: Any) -> SidecarBus:
         port = free_port() if self.app else 0
         folder = self.folder / f"sidecar{next(_numbers)}"
-        daprd = Daprd(folder, app_id=folder.name, app_port=port)
+        daprd = Daprd(folder, app_id=folder.name, app_port=port, health_check=self.health_check)
         given = {
             "sidecar": daprd.address,
             "resources": str(daprd.resources),
