@@ -15,7 +15,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-STAGES = ("cel", "pipeline")
+STAGES = ("cel", "dapr", "pipeline")
 
 
 def _table(stage: str, rows: list[dict[str, Any]]) -> Table:

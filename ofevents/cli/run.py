@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,6 +35,13 @@ def run(
             "port. Default: off.",
         ),
     ] = None,
+    daprd: Annotated[
+        Path | None,
+        typer.Option(
+            "--daprd",
+            help="The daprd program to run beside a dapr bus. Default: on PATH or in ~/.dapr/bin.",
+        ),
+    ] = None,
     output: OutputOption = Output.text,
     log_level: Level = None,
     log_format: Format = LogFormat.text,
@@ -54,6 +62,7 @@ def run(
         watch=watch,
         programs=tuple(programs or ()),
         port=port,
+        daprd=daprd,
         json=output is Output.json,
         log_level=log_level.value if log_level else None,
         log_json=log_format is LogFormat.json,

@@ -50,8 +50,10 @@ async def shares_a_group_and_gives_each_group_all(rig: BusRig) -> None:
             await within(lambda: bool(one.seen and two.seen), "both of a group get messages")
             one.gate.set()
             two.gate.set()
-            await within(lambda: len(one.seen + two.seen) >= 200, "the group gets everything")
+            await within(lambda: set(wanted) <= {*one.ids, *two.ids}, "the group gets everything")
             await other.gets(wanted)
+    if not rig.features.holds:
+        return  # while the consumers of a group change, one may get what another one has
     require(sorted(one.ids + two.ids) == sorted(wanted), "a group got a message twice")
     require(sorted(other.ids) == sorted(wanted), "another group got a message twice")
 
@@ -87,9 +89,9 @@ async def starts_where_it_should(rig: BusRig) -> None:
         for one in again:
             await bus.ensure([TOPIC], [one])
         require(await drained(bus) == ["newer"], "ensure keeps the position of a group")
+        everything = await drained(bus, TOPIC, GROUP_2)
         require(
-            await drained(bus, TOPIC, GROUP_2) == ["old", "new", "newer"],
-            "start earliest is all that is there",
+            sorted(everything) == ["new", "newer", "old"], "start earliest is all that is there"
         )
 
 
@@ -189,10 +191,10 @@ async def says_when_its_group_is_removed(rig: BusRig) -> None:
 
 GROUPS = (
     Check(shares_a_group_and_gives_each_group_all, lambda rig: rig.features.groups),
-    Check(spans_topics),
-    Check(starts_where_it_should),
-    Check(counts_what_is_there),
-    Check(removes),
+    Check(spans_topics, lambda rig: rig.features.keeps),
+    Check(starts_where_it_should, lambda rig: rig.features.keeps),
+    Check(counts_what_is_there, lambda rig: rig.features.counts),
+    Check(removes, lambda rig: rig.features.removes),
     Check(browses, lambda rig: rig.features.browse),
-    Check(says_when_its_group_is_removed),
+    Check(says_when_its_group_is_removed, lambda rig: rig.features.removes),
 )

@@ -142,6 +142,8 @@ async def deduplicates(rig: BusRig) -> None:
                 await bus.publish(TOPIC, message)
         got = await drained(bus)
         require(len(got) == len(kept), f"{len(kept)} messages are stored once each, not {len(got)}")
+        if not rig.features.counts:
+            return
         await bus.publish(USER, kept[0])
         report = {one.topic: one.messages for one in (await bus.inspect()).topics}
         require(report.get(USER) == 1, "the same event on another topic is another message")
@@ -156,9 +158,10 @@ async def keeps_back_until_due(rig: BusRig) -> None:
         await bus.publish(INBOX, owed(event("soon")))
         await bus.publish(INBOX, owed(event("past"), due=time.time() - 60))
         taken = Taken()
-        report = await bus.inspect()
-        require(report.topics[0].messages == 3, f"due later counts too: {report.topics}")
-        require(report.consumers[0].pending == 3, f"due later is pending: {report.consumers}")
+        if rig.features.counts:
+            report = await bus.inspect()
+            require(report.topics[0].messages == 3, f"due later counts too: {report.topics}")
+            require(report.consumers[0].pending == 3, f"due later is pending: {report.consumers}")
         async with consuming(bus, taken, INBOX, INBOX):
             await taken.gets(["soon", "past"])
             left = due - time.time() - 0.1
@@ -248,35 +251,43 @@ async def reads_strangers(rig: BusRig) -> None:
     async with ensured(rig) as bus:
         await rig.foreign(TOPIC, {}, b"\xff\xfe garbage")
         await rig.foreign(TOPIC, {"content-type": "application/json"}, good.to_json())
-        headers = {f"ce-{name}": str(value) for name, value in event("ce").attributes.items()}
-        await rig.foreign(TOPIC, {**headers, "content-type": "application/json"}, b"[1]")
+        wanted = 2
+        if rig.features.hop_headers:
+            wanted = 3
+            headers = {f"ce-{name}": str(value) for name, value in event("ce").attributes.items()}
+            await rig.foreign(TOPIC, {**headers, "content-type": "application/json"}, b"[1]")
         taken = Taken()
         async with consuming(bus, taken):
-            await within(lambda: len(taken.seen) >= 3, "everything is handed out")
-        bad, structured, binary = sorted(taken.seen, key=lambda one: int(one.position))
+            await within(lambda: len(taken.seen) >= wanted, "everything is handed out")
+        came = {one.raw: one for one in taken.seen}
+        sent = (b"\xff\xfe garbage", good.to_json(), b"[1]")[:wanted]
+        require(set(came) == set(sent), f"raw is what the stranger sent, not {list(came)}")
+        bad, structured = came[sent[0]], came[sent[1]]
         try:
             body = bad.body
         except BadEvent:
-            require(bad.raw == b"\xff\xfe garbage", "raw is what the stranger sent")
+            pass
         else:
             raise NotConformant(f"garbage was read as {body}")
         require(structured.body == good, f"a structured CloudEvent is read, not {structured.body}")
-        require(isinstance(binary.body, Event) and binary.body.id == "ce", "binary mode is read")
+        if rig.features.hop_headers:
+            binary = came[sent[2]].body
+            require(isinstance(binary, Event) and binary.id == "ce", "binary mode is read")
         require(await drained(bus) == [], "what is no event can be settled")
 
 
 PUBLISH = (
-    Check(round_trips_attributes_and_bytes),
-    Check(round_trips_deliveries),
+    Check(round_trips_attributes_and_bytes, lambda rig: rig.features.keeps),
+    Check(round_trips_deliveries, lambda rig: rig.features.keeps),
     Check(takes_a_delivery_of_its_largest_event),
-    Check(refuses_what_is_too_large),
-    Check(deduplicates, lambda rig: rig.features.deduplicates),
-    Check(keeps_back_until_due, lambda rig: rig.features.delayed),
+    Check(refuses_what_is_too_large, lambda rig: rig.features.keeps),
+    Check(deduplicates, lambda rig: rig.features.deduplicates and rig.features.keeps),
+    Check(keeps_back_until_due, lambda rig: rig.features.delayed and rig.features.keeps),
     Check(
         keeps_what_was_published_over_a_restart,
         lambda rig: rig.features.durable and rig.breakable,
     ),
     Check(fails_publishes_while_down, lambda rig: rig.breakable),
     Check(fails_what_is_in_flight, lambda rig: rig.breakable),
-    Check(reads_strangers),
+    Check(reads_strangers, lambda rig: rig.features.keeps),
 )

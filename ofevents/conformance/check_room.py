@@ -105,7 +105,7 @@ async def keeps_settled_events_for_replay(rig: BusRig) -> None:
 
 
 ROOM = (
-    Check(refuses_when_full_and_purges_settled),
-    Check(takes_what_settles_events_when_full),
-    Check(keeps_settled_events_for_replay),
+    Check(refuses_when_full_and_purges_settled, lambda rig: rig.features.bounded),
+    Check(takes_what_settles_events_when_full, lambda rig: rig.features.bounded),
+    Check(keeps_settled_events_for_replay, lambda rig: rig.features.counts),
 )

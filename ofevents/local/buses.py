@@ -1,8 +1,8 @@
-"""The buses of `ofevents run`: the embedded server, and a connection to each bus.
+"""The buses of `ofevents run`: the servers it owns, and a connection to each bus.
 
 Every bus without a url lives on the one nats-server that this process owns, each
-under a stream prefix of its own. The connections made here are for what the run
-itself does (ensure, browse, remove); every worker opens its own.
+under a stream prefix of its own; every dapr bus has a daprd. The connections made here
+are for what the run itself does (ensure, browse, remove); every worker opens its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import open_bus
+from ofevents.bus.daprd import Sidecar, find_binary
 from ofevents.bus.embedded import EmbeddedServer
 from ofevents.clock import Clock
 from ofevents.health import Health, WorkerHealth
@@ -37,15 +38,22 @@ class Buses:
 
     Attributes:
         server: the embedded one, None while no bus needs it.
+
+    Args:
+        daprd: the program for dapr buses; None looks for it when one needs it.
     """
 
-    def __init__(self, directory: Path, health: Health, clock: Clock) -> None:
+    def __init__(
+        self, directory: Path, health: Health, clock: Clock, *, daprd: Path | None = None
+    ) -> None:
         self._directory = directory
         self._health = health
         self._clock = clock
         self._stack = AsyncExitStack()
         self._open: dict[str, Bus] = {}
         self._known: dict[str, _Known] = {}
+        self._daprd = daprd
+        self._sidecars: dict[str, Sidecar] = {}
         self.server: EmbeddedServer | None = None
 
     async def __aenter__(self) -> Buses:
@@ -60,12 +68,14 @@ class Buses:
         Raises:
             ConfigError: the server cannot be started.
         """
-        if spec.bus is None or not spec.bus.options.get("embedded"):
+        if spec.bus is None:
             return spec
         return spec.model_copy(update={"bus": await self.address(spec.bus)})
 
     async def address(self, bus: ResolvedBus) -> ResolvedBus:
-        """A bus that can be opened: the embedded one with its url."""
+        """A bus that can be opened: the embedded one with its url, a dapr one with its sidecar."""
+        if bus.driver == "dapr" and "sidecar" not in bus.options:
+            return await self._beside_sidecar(bus)
         if not bus.options.get("embedded"):
             return bus
         if self.server is None:
@@ -84,6 +94,18 @@ class Buses:
         if bus.name not in _PLAIN and options.get("stream") in (None, STREAM):
             options["stream"] = f"{STREAM}-{re.sub('[^A-Za-z0-9_-]', '_', bus.name)}"
         return bus.model_copy(update={"options": options})
+
+    async def _beside_sidecar(self, bus: ResolvedBus) -> ResolvedBus:
+        """The bus with a daprd of its own, started when it is first asked for."""
+        key = bus.model_dump_json()
+        sidecar = self._sidecars.get(key)
+        if sidecar is None:
+            name = re.sub("[^A-Za-z0-9_-]", "_", bus.name)
+            folder = self._directory / f"dapr-{name}"
+            sidecar = Sidecar(folder, find_binary(self._daprd), bus, clock=self._clock)
+            await self._stack.enter_async_context(sidecar)
+            self._sidecars[key] = sidecar
+        return bus.model_copy(update={"options": {**bus.options, **sidecar.options}})
 
     async def connect(self, resolved: ResolvedBus) -> Bus:
         """The run's own connection to that bus, made when it is first asked for.
@@ -114,9 +136,10 @@ class Buses:
             self._known[name] = (earlier[0], earlier[1], self._health.worker(KIND, name))
 
     def kill(self) -> None:
-        """End the server at once; for a second Ctrl-C."""
-        if self.server is not None and self.server.pid is not None:
-            os.kill(self.server.pid, signal.SIGKILL)
+        """End the servers at once; for a second Ctrl-C."""
+        for one in (self.server, *self._sidecars.values()):
+            if one is not None and one.pid is not None:
+                os.kill(one.pid, signal.SIGKILL)
 
     async def watch(self) -> None:
         """Report each connection's state, until cancelled."""
@@ -134,6 +157,8 @@ class Buses:
 
 
 def _shown(resolved: ResolvedBus, server: EmbeddedServer | None) -> str:
+    if resolved.driver == "dapr":
+        return f"{resolved.options['pubsub']['type']} (daprd at {resolved.options['sidecar']})"
     url = str(resolved.options.get("url", resolved.driver))
     embedded = server is not None and url == server.url
     return f"{url} (embedded)" if embedded else url.rpartition("@")[2] if "@" in url else url

@@ -43,7 +43,8 @@ is shown as an event's way or a worker's state."""
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """As the command line gives them; `port` None serves no probes."""
+    """As the command line gives them; `port` None serves no probes, `daprd` None looks for
+    the program of dapr buses."""
 
     files: tuple[Path, ...]
     urls: tuple[str, ...] = ()
@@ -51,6 +52,7 @@ class Options:
     watch: bool = False
     programs: tuple[str, ...] = ()
     port: int | None = None
+    daprd: Path | None = None
     json: bool = False
     log_level: str | None = None
     log_json: bool = False
@@ -96,7 +98,7 @@ class _Run:
     async def run(self, resolution: Resolution, with_programs: Sequence[Program]) -> None:
         """Start everything, wait for a signal, stop in order."""
         async with (
-            Buses(self.data.path, self.health, self.clock) as buses,
+            Buses(self.data.path, self.health, self.clock, daprd=self.options.daprd) as buses,
             asyncio.TaskGroup() as group,
         ):
             workers = Workers(group, self._work, health=self.health, screen=self.screen)
@@ -163,7 +165,10 @@ class _Run:
     def _programs(self, bus: ResolvedBus | None, started: Sequence[Program]) -> Programs:
         environment = {}
         if bus is not None:
-            environment["OFEVENTS_BUS"] = bus.model_dump_json()
+            # A sidecar calls one process, which is this one: others consume on streams.
+            options = {k: v for k, v in bus.options.items() if k != "app_port"}
+            given = bus.model_copy(update={"options": options})
+            environment["OFEVENTS_BUS"] = given.model_dump_json()
             environment["OFEVENTS_BUS_URL"] = str(bus.options.get("url", ""))
         return Programs(
             started,

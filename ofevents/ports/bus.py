@@ -68,11 +68,23 @@ class BusFeatures:
     Attributes:
         durable: what was published survives a restart of the bus.
         groups: consumers of one group share the messages.
-        ordered: one consumer alone gets a topic's messages in order.
+        ordered: one consumer alone gets a topic's messages in order; where the broker has
+            partitions, those of one `partitionkey`.
         delayed: `Message.due` is kept back by the bus.
         deduplicates: a message of the same digest is stored once.
         store: it has a Store.
         browse: `browse` works.
+        keeps: what is published waits for groups that nobody consumes for now.
+        holds: an open message is kept from other consumers for as long as it is open;
+            else for the ack wait (three times `hold`), and until the group's consumers
+            change.
+        wide: as many messages are in hand at once as `in_flight` allows; else the bus may
+            hand out fewer, one at least, before some are settled.
+        attempts: `Received.attempt` counts deliveries to consumers that died too.
+        counts: `inspect` counts messages; else it tells what this process has in hand.
+        removes: `remove` deletes messages, and a group under its consumers.
+        bounded: full of unsettled events it refuses; settled ones make room.
+        hop_headers: headers of a message that a stranger published reach us.
     """
 
     durable: bool
@@ -82,6 +94,14 @@ class BusFeatures:
     deduplicates: bool
     store: bool
     browse: bool
+    keeps: bool = True
+    holds: bool = True
+    wide: bool = True
+    attempts: bool = True
+    counts: bool = True
+    removes: bool = True
+    bounded: bool = True
+    hop_headers: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from ofevents.api.eventbus import (
     NatsStreamingSpec,
 )
 from ofevents.api.resolved import ResolvedBus
+from ofevents.bus import dapr_kinds
 from ofevents.resolve.lookup import FoundBus
 from ofevents.resolve.problems import Path
 from ofevents.resolve.scope import Scope
@@ -68,8 +69,48 @@ def _check_dapr(scope: Scope, spec: DaprBusSpec) -> None:
     path: Path = (*_SPEC, "dapr")
     if spec.pubsub is None and spec.type is None:
         scope.error(path, "dapr needs a component", expected="pubsub: {type: pubsub.kafka, ...}")
-    if spec.pubsub is not None and (spec.type or spec.version or spec.metadata):
+    elif spec.pubsub is not None and (spec.type or spec.version or spec.metadata):
         scope.error(path, "type, version and metadata stand under pubsub, or directly, not both")
+    else:
+        _check_pubsub(scope, path, spec)
+
+
+def _check_pubsub(scope: Scope, path: Path, spec: DaprBusSpec) -> None:
+    """What the driver would refuse, where it is written, and what it does not know."""
+    below: Path = path if spec.pubsub is None else (*path, "pubsub")
+    type = spec.type if spec.pubsub is None else spec.pubsub.type
+    metadata = (spec.metadata if spec.pubsub is None else spec.pubsub.metadata) or []
+    if type is None:
+        return
+    settings = {one.name: str(one.value) for one in metadata if one.value is not None}
+    places = {one.name: index for index, one in enumerate(metadata)}
+    for name, sentence in dapr_kinds.mistakes(type, settings):
+        scope.error((*below, "metadata", places[name], "value"), sentence)
+    if not dapr_kinds.known(type):
+        scope.warn(
+            (*below, "type"),
+            f"ofevents has not been tried with {type}: nothing is promised of this bus but that "
+            "it hands events over; pubsub.kafka, pubsub.jetstream and pubsub.redis are known",
+        )
+
+
+def check_trigger_bus(scope: Scope, path: Path, bus: ResolvedBus, *, ordered: bool) -> None:
+    """What a Trigger needs of its bus."""
+    if bus.driver != "dapr":
+        return
+    if "state" not in bus.options:
+        scope.error(
+            path,
+            f"EventBus {bus.name} has no store, and a Trigger keeps there what its subscribers "
+            "are owed; give spec.dapr.state a component such as state.redis",
+        )
+    type = bus.options["pubsub"]["type"]
+    if ordered and not dapr_kinds.features(type, store=True).ordered:
+        scope.error(
+            path,
+            f"a subscriber of this Trigger is ordered, and {type} keeps no order; "
+            "pubsub.kafka does",
+        )
 
 
 def resolve_bus(scope: Scope, path: Path, found: FoundBus) -> ResolvedBus:

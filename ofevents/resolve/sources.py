@@ -27,6 +27,7 @@ from ofevents.api.resolved import (
 from ofevents.bus import topics
 from ofevents.cel import STRING
 from ofevents.errors import ConfigError
+from ofevents.resolve.buses import check_trigger_bus
 from ofevents.resolve.dataschema import data_validator
 from ofevents.resolve.expressions import compile_filter, compile_value
 from ofevents.resolve.problems import Path
@@ -90,6 +91,19 @@ def _check_without_bus(scope: Scope, spec: EventSourceSpec) -> None:
             )
 
 
+def _check_memory(scope: Scope, source: EventSource, bus: ResolvedBus | None) -> None:
+    """What a source on a bus without a store cannot do."""
+    if bus is None or bus.driver != "dapr" or "state" in bus.options:
+        return
+    for kind, name, entry in source.spec.entries():
+        if isinstance(entry, CronSpec) and entry.missed_runs != "skip":
+            scope.error(
+                (*_SPEC, kind, name, "missedRuns"),
+                f"{entry.missed_runs} needs a store to remember the last run, and EventBus "
+                f"{bus.name} has none; give its spec.dapr.state a component",
+            )
+
+
 def resolve_source(scope: Scope, source: EventSource) -> list[tuple[str, ResolvedSource | None]]:
     """Each entry's name (`kafka/orders`) and its worker, None where it cannot run."""
     spec = source.spec
@@ -100,6 +114,7 @@ def resolve_source(scope: Scope, source: EventSource) -> list[tuple[str, Resolve
     if spec.event_bus is not None:
         bus = named_bus(scope, (*_SPEC, "eventBus"), spec.event_bus)
         runs = bus is not None
+        _check_memory(scope, source, bus)
     elif spec.sink is not None:
         target = resolve_sink(scope, (*_SPEC, "sink"), spec.sink)
         dead_letter = resolve_dead_letter(scope, _SPEC, spec.dead_letter_sink, None)
@@ -186,6 +201,9 @@ def resolve_implicit(scope: Scope, source: EventSource) -> ResolvedTrigger | Non
     if spec.event_bus is None or spec.sink is None:
         return None
     bus = named_bus(scope, (*_SPEC, "eventBus"), spec.event_bus)
+    if bus is not None:
+        ordered = spec.delivery is not None and spec.delivery.ordered
+        check_trigger_bus(scope, (*_SPEC, "eventBus"), bus, ordered=ordered)
     target = resolve_sink(scope, (*_SPEC, "sink"), spec.sink)
     if spec.dead_letter_sink is not None and spec.dead_letter_topic is not None:
         message = "deadLetterSink wins over deadLetterTopic, which is not written"

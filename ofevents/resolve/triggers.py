@@ -14,7 +14,7 @@ from ofevents.api.resolved import (
 )
 from ofevents.api.trigger import Input, Subscriber, Trigger, TriggerSpec
 from ofevents.bus import topics
-from ofevents.resolve.buses import resolve_bus
+from ofevents.resolve.buses import check_trigger_bus, resolve_bus
 from ofevents.resolve.expressions import (
     RESERVED,
     compile_condition,
@@ -51,6 +51,9 @@ def resolve_trigger(scope: Scope, trigger: Trigger) -> ResolvedTrigger | None:
     """Its worker; None where the scope's problems say why it cannot run."""
     spec, namespace = trigger.spec, scope.namespace
     bus = named_bus(scope, ("spec", "eventBus"), spec.event_bus)
+    if bus is not None:
+        ordered = any(one.delivery is not None and one.delivery.ordered for one in spec.subscribers)
+        check_trigger_bus(scope, ("spec", "eventBus"), bus, ordered=ordered)
     inputs = [_input(scope, name, each, spec.event_bus) for name, each in spec.inputs.items()]
     owner = trigger.metadata.name
     subscribers = _subscribers(scope, spec.subscribers, owner, list(spec.inputs))
