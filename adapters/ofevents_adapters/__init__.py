@@ -1,1 +1,1 @@
-"""The way in: one module per outside technology, each found by its entry point."""
+"""The way in and the way out: outside technologies, each found by its entry point."""

@@ -10,7 +10,8 @@ When partitions move to another member, their lanes finish the emit that is open
 at most `RELEASE` seconds (`ENDING` when the worker stops), and what is settled is
 committed before they go.
 
-What a record becomes is in `kafka_record`, the client's settings are in `kafka_config`.
+What a record becomes is in `kafka_record`, with a schema registry in `kafka_registry`; the
+client's settings are in `kafka_config`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -30,6 +32,7 @@ from ofevents.telemetry import LAG, Log
 from ofevents_adapters.kafka_config import client_config, explain
 from ofevents_adapters.kafka_lane import Lane, Room
 from ofevents_adapters.kafka_reader import Offsets, Owner, Reader
+from ofevents_adapters.kafka_registry import Registry, check_registry
 
 IN_FLIGHT: Final = 2000
 """Most records in hand, ..."""
@@ -58,7 +61,10 @@ class KafkaSource:
         self._spec = spec
         self._path = f"spec.kafka.{identity.entry}"
         self._topic = spec.topic or identity.entry
+        self._registry: Registry | None = None
         self._config = client_config(spec, identity)
+        if spec.schema_registry is not None:
+            check_registry(spec.schema_registry, f"{self._path}.schemaRegistry")
         parts = (identity.namespace, identity.name, identity.entry)
         self._source = "/ofevents/" + "/".join(quote(part, safe="") for part in parts)
         self.clock = clock
@@ -69,17 +75,24 @@ class KafkaSource:
         """See `ofevents.ports.Source`. Without a bus, each lane emits one event at a time.
 
         Raises:
-            Disconnected: no broker answers, or the topic does not exist.
-            ConfigError: the brokers refuse the login or the topic, the client a setting.
+            Disconnected: no broker answers, the topic does not exist, the schema registry is
+                away.
+            ConfigError: the brokers or the registry refuse the login or the topic, the
+                client a setting.
         """
         address = f"{self._topic} at {','.join(self._spec.brokers)}"
         batch = BATCH if store is not None else 1
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                session = _Session(self, emit, batch, tasks)
-                await session.run(lambda: started(address))
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from None
+        async with AsyncExitStack() as stack:
+            self._registry = None
+            if self._spec.schema_registry is not None:
+                registry = Registry(self._spec.schema_registry, f"{self._path}.schemaRegistry")
+                self._registry = await stack.enter_async_context(registry)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    session = _Session(self, emit, batch, tasks)
+                    await session.run(lambda: started(address))
+            except ExceptionGroup as group:
+                raise group.exceptions[0] from None
 
     def reader(self, owner: Owner) -> Reader:
         """A client that is not connected yet.
@@ -97,7 +110,7 @@ class KafkaSource:
 
     def lane(self, emit: Emit, batch: int, room: Room) -> Lane:
         """An empty lane."""
-        return Lane(emit, self._source, batch, room, self.clock, self._log)
+        return Lane(emit, self._source, batch, room, self.clock, self._log, self._registry)
 
 
 class _Session:

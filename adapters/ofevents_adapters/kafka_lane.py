@@ -21,6 +21,7 @@ from ofevents.event import Event
 from ofevents.ports import Emit
 from ofevents.telemetry import Log
 from ofevents_adapters.kafka_record import event_of
+from ofevents_adapters.kafka_registry import Registry
 
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 """An emit takes no further record beyond: decoded, records are several times as large."""
@@ -70,6 +71,7 @@ class Lane:
 
     Attributes:
         batch: most events of one emit.
+        registry: decodes values; None where they are taken as they are.
         settled: the offset to go on from; None while nothing is settled.
     """
 
@@ -79,6 +81,7 @@ class Lane:
     room: Room
     clock: Clock
     log: Log
+    registry: Registry | None = None
     settled: int | None = None
     _queue: deque[Message] = field(default_factory=deque)
     _open: list[Message] = field(default_factory=list)
@@ -102,17 +105,27 @@ class Lane:
         self._queue.clear()
 
     async def run(self) -> None:
-        """Emit what is queued until the lane is closed."""
+        """Emit what is queued until the lane is closed.
+
+        Raises:
+            Disconnected: the schema registry is away.
+            ConfigError: it refuses us.
+        """
         while not self._closing:
             if not self._queue:
                 self._filled.clear()
                 await self._filled.wait()
                 continue
             self._open = self._next()
-            await self._settle([event_of(record, self.source) for record in self._open])
+            await self._settle([await self._event(record) for record in self._open])
             self.settled = (self._open[-1].offset() or 0) + 1
             self.room.give_back(self._open)
             self._open = []
+
+    async def _event(self, record: Message) -> Event:
+        if self.registry is None:
+            return event_of(record, self.source)
+        return await self.registry.event_of(record, self.source)
 
     def _next(self) -> list[Message]:
         records: list[Message] = []

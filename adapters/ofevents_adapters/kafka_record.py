@@ -46,6 +46,34 @@ class Record(Protocol):
     def timestamp(self) -> tuple[int, int]: ...
 
 
+class Decoded:
+    """A record whose value was decoded into JSON by the schema that it names."""
+
+    def __init__(self, record: Record, value: bytes) -> None:
+        self._value = value
+        self.topic, self.partition, self.offset = record.topic, record.partition, record.offset
+        self.key, self.timestamp = record.key, record.timestamp
+        self._record = record
+
+    def value(self) -> bytes | None:
+        return self._value
+
+    def headers(self) -> Any:
+        """The record's, but for its media type: that was of the encoded value."""
+        kept = [
+            (name, value)
+            for name, value in self._record.headers() or ()
+            if name.lower() != "content-type"
+        ]
+        return [*kept, ("content-type", b"application/json")]
+
+
+def is_structured(record: Record) -> bool:
+    """Whether it says of itself that its value is a whole CloudEvent in JSON."""
+    content_type = _text(_headers(record), "content-type")
+    return content_type is not None and content_type.lower().startswith(_STRUCTURED)
+
+
 def event_of(record: Record, source: str) -> Event:
     """The event of a record; never fails (see above for what becomes of which record).
 
@@ -119,6 +147,11 @@ def _plain(record: Record, source: str, value: bytes | None, headers: Mapping[st
         return Event(attributes, None)
     content_type = _text(headers, "content-type") if headers else None
     return plain(attributes, value, content_type)
+
+
+def undecodable(record: Record, source: str, error: BadEvent) -> BrokenEvent:
+    """What is emitted for a record whose value the schema registry gives no sense to."""
+    return _malformed(record, source, record.value(), _headers(record), error)
 
 
 def _malformed(

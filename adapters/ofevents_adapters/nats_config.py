@@ -1,7 +1,7 @@
 """From `NatsSpec` to what the NATS client is given.
 
-Called by `nats` when the source is built, so that a contradiction in the spec is
-found before anything connects, by `ofevents validate` too.
+Called by `nats` and `nats_sink` when they are built, so that a contradiction in the spec
+is found before anything connects, by `ofevents validate` too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from nats.aio.client import RawCredentials
 
 from ofevents.api.messaging import NatsCredentials, NatsSpec
 from ofevents.api.meta import Tls, reveal
+from ofevents.api.sink import NatsSink
 from ofevents.api.tls import client_context
 from ofevents.errors import ConfigError
 from ofevents.event import digest
@@ -32,29 +33,38 @@ _LONGEST_NAME: Final = 200
 _LEAST_ACK_WAIT: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a source of this spec does.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How a server is reached.
 
     Attributes:
         servers: addresses, with the scheme that TLS has where it is wanted.
         shown: the same for people, without what may be a secret.
         login: credentials as `Client.connect` takes them.
         tls: the context of a TLS connection; None where none is asked for.
-        subjects: what is subscribed to, or filtered by; empty for a whole stream.
-        queue: the queue group of core NATS.
-        durable: the consumer's name on JetStream.
-        path: of the entry in the document, for errors.
+        path: of the fields in the document, for errors.
     """
 
     servers: tuple[str, ...]
     shown: str
     login: dict[str, Any] = field(repr=False)
     tls: ssl.SSLContext | None
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(Access):
+    """What a source of this spec does.
+
+    Attributes:
+        subjects: what is subscribed to, or filtered by; empty for a whole stream.
+        queue: the queue group of core NATS.
+        durable: the consumer's name on JetStream.
+    """
+
     subjects: tuple[str, ...]
     queue: str
     durable: str
-    path: str
 
 
 def settings(spec: NatsSpec, identity: SourceIdentity) -> Settings:
@@ -64,29 +74,51 @@ def settings(spec: NatsSpec, identity: SourceIdentity) -> Settings:
         ConfigError: a field is wrong, or two contradict each other.
     """
     path = f"spec.nats.{identity.entry}"
-    servers, tls = _servers(spec, path), _wants_tls(spec)
+    access = _access(spec, path)
     if spec.jetstream is not None:
         _check_jetstream(spec, path)
     return Settings(
-        servers=tuple(servers),
-        shown=", ".join(url.rpartition("@")[2].rpartition("//")[2] for url in servers),
-        login=_login(spec.credentials, path),
-        tls=client_context(spec.tls or Tls(), f"{path}.tls") if tls else None,
+        **access,
         subjects=_subjects(spec, path),
         queue=_queue(spec, identity, path),
         durable=_durable(spec, identity),
-        path=path,
     )
+
+
+def sink_access(spec: NatsSink) -> Access:
+    """Read the spec of a sink.
+
+    Raises:
+        ConfigError: a field is wrong, or two contradict each other.
+    """
+    path = "sink.nats"
+    _check_subject(spec.subject, f"{path}.subject")
+    if "*" in spec.subject.split(".") or ">" in spec.subject.split("."):
+        raise ConfigError(
+            f"{spec.subject} has wildcards; events are sent to one subject", path=f"{path}.subject"
+        )
+    return Access(**_access(spec, path))
+
+
+def _access(spec: NatsSpec | NatsSink, path: str) -> dict[str, Any]:
+    servers, tls = _servers(spec, path), _wants_tls(spec)
+    return {
+        "servers": tuple(servers),
+        "shown": ", ".join(url.rpartition("@")[2].rpartition("//")[2] for url in servers),
+        "login": _login(spec.credentials, path),
+        "tls": client_context(spec.tls or Tls(), f"{path}.tls") if tls else None,
+        "path": path,
+    }
 
 
 # -- where ----------------------------------------------------------------------
 
 
-def _wants_tls(spec: NatsSpec) -> bool:
+def _wants_tls(spec: NatsSpec | NatsSink) -> bool:
     return spec.tls is not None or any(one in spec.url for one in ("tls://", "wss://"))
 
 
-def _servers(spec: NatsSpec, path: str) -> list[str]:
+def _servers(spec: NatsSpec | NatsSink, path: str) -> list[str]:
     given = [one.strip() for one in spec.url.split(",") if one.strip()]
     path = f"{path}.url"
     if not given:

@@ -16,7 +16,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from ofevents.errors import ConfigError, Disconnected, OfeventsError
-from ofevents_adapters.nats_config import Settings
+from ofevents_adapters.nats_config import Access
 
 CONNECT: Final = 5
 """Seconds for each step of connecting to a server."""
@@ -32,7 +32,7 @@ _SECRETS: Final = ("user", "password", "token")
 class Connection:
     """Connected while in the `async with`; `client` is nats-py's."""
 
-    def __init__(self, settings: Settings, name: str) -> None:
+    def __init__(self, settings: Access, name: str) -> None:
         self._settings = settings
         self._name = name
         self._gone = asyncio.Event()
@@ -124,6 +124,11 @@ class Connection:
     def where(self) -> str:
         """The addresses, for people."""
         return self._settings.shown
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is of use."""
+        return not self._gone.is_set() and self.client.is_connected
 
     async def lost(self) -> None:
         """Wait until the connection is of no more use.

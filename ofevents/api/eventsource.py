@@ -73,6 +73,12 @@ class CronEntry(EntryFields, CronSpec):
 class MqttEntry(EntryFields, MqttSpec):
     """Messages of MQTT topics."""
 
+    scale_option: ScaleOption | None = Field(
+        default=None,
+        description="How many workers run (KEDA). More than one needs a topic that they share, "
+        "`$share/GROUP/FILTER`: a session is one worker's.",
+    )
+
 
 class RedisEntry(EntryFields, RedisSpec):
     """Entries of a Redis stream, or messages of a channel."""
@@ -84,6 +90,10 @@ class NatsEntry(EntryFields, NatsSpec):
 
 class RabbitmqEntry(EntryFields, RabbitmqSpec):
     """Messages of a RabbitMQ queue."""
+
+    scale_option: ScaleOption | None = Field(
+        default=None, description="How many workers run, by the queue's length (KEDA)."
+    )
 
 
 class WebhookEntry(EntryFields, WebhookSpec):

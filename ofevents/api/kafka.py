@@ -35,6 +35,21 @@ Brokers = Annotated[
 """Addresses of brokers: text separated by commas, or a list; dumped as text."""
 
 
+class SchemaRegistry(Model):
+    """A schema registry with Confluent's REST API."""
+
+    url: str = Field(
+        description="Address such as https://registry:8081; several with commas. No credentials."
+    )
+    username: SecretText | None = Field(default=None, description=f"User. {SECRET_HINT}")
+    password: SecretText | None = Field(
+        default=None, repr=False, description=f"Password. {SECRET_HINT}"
+    )
+    tls: Tls | None = Field(
+        default=None, description="Certificates for https:// addresses. Default: the system's CAs."
+    )
+
+
 class KafkaSpec(Model):
     """Reads one Kafka topic as a member of a consumer group."""
 
@@ -67,6 +82,11 @@ class KafkaSpec(Model):
     )
     max_message_bytes: ByteSize | None = Field(
         default=None, description="Largest record that is fetched. Default: the client library's."
+    )
+    schema_registry: SchemaRegistry | None = Field(
+        default=None,
+        description="Decode values that were written with a schema registry (Avro, Protobuf, JSON "
+        "Schema) into JSON data; a value that cannot be decoded is dead-lettered.",
     )
     config: dict[str, str] = Field(
         default_factory=dict,

@@ -63,7 +63,19 @@ class TopicTarget(Resolved):
     topic: str
 
 
-Target = Annotated[HttpTarget | TopicTarget, Field(discriminator="kind")]
+class SinkTarget(Resolved):
+    """A message broker that is written to without the bus."""
+
+    kind: Literal["sink"] = "sink"
+    sink: str
+    """Entry point name in `ofevents.sinks`: kafka, nats, mqtt, rabbitmq, redis."""
+    spec: dict[str, Any]
+    """Its own fields, as its model in `ofevents.api.sink` takes them, but for `key`."""
+    key: str | None = None
+    """CEL for the ordering key; None: the event's partitionkey."""
+
+
+Target = Annotated[HttpTarget | TopicTarget | SinkTarget, Field(discriminator="kind")]
 
 
 class ResolvedDelivery(Resolved):

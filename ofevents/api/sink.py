@@ -6,7 +6,7 @@ subscribers of a Trigger.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -90,20 +90,41 @@ class NatsSink(Model):
 class MqttSink(Model):
     """Publishes on an MQTT topic."""
 
-    url: SecretText = Field(repr=False, description=f"Address of the broker. {SECRET_HINT}")
+    url: SecretText = Field(
+        repr=False,
+        description="Address of the broker such as tcp://user:password@mosquitto:1883, mqtts:// "
+        f"for TLS. {SECRET_HINT}",
+    )
     topic: str = Field(description="The topic.")
-    qos: int = Field(default=1, ge=0, le=2, description="Quality of service.")
+    qos: int = Field(
+        default=1,
+        ge=0,
+        le=2,
+        description="Quality of service; with 0 the broker confirms nothing.",
+    )
     retain: bool = Field(default=False, description="Ask the broker to retain it.")
-    tls: Tls | None = Field(default=None, description="Certificates.")
+    protocol: Literal["3.1.1", "5"] = Field(
+        default="5",
+        description="Version of MQTT. 3.1.1 has no place for attributes, so that events are "
+        "structured where `binary` is asked for, and its brokers drop in silence what they do "
+        "not allow.",
+    )
+    tls: Tls | None = Field(default=None, description="Certificates; connect with TLS.")
 
 
 class RabbitmqSink(Model):
     """Publishes to a RabbitMQ exchange, confirmed by the broker."""
 
-    url: SecretText = Field(repr=False, description=f"Address of the broker. {SECRET_HINT}")
+    url: SecretText = Field(
+        repr=False,
+        description="Address such as amqp://user:password@rabbitmq:5672/vhost, amqps:// for TLS. "
+        f"{SECRET_HINT}",
+    )
     exchange: str = Field(default="", description="The exchange; empty is the default exchange.")
-    routing_key: str = Field(description="The routing key, or a queue's name.")
-    tls: Tls | None = Field(default=None, description="Certificates.")
+    routing_key: str = Field(
+        description="The routing key, or a queue's name. A queue must be bound for it."
+    )
+    tls: Tls | None = Field(default=None, description="Certificates for an amqps:// address.")
 
 
 class RedisSink(Model):
@@ -131,6 +152,17 @@ class DaprSink(Model):
     )
     operation: str | None = Field(default=None, description="Operation of the binding.")
     metadata: dict[str, str] = Field(default_factory=dict, description="Metadata of each call.")
+
+
+SINKS: Final[dict[str, type[Model]]] = {
+    "kafka": KafkaSink,
+    "nats": NatsSink,
+    "mqtt": MqttSink,
+    "rabbitmq": RabbitmqSink,
+    "redis": RedisSink,
+    "dapr": DaprSink,
+}
+"""The fields of each destination that is neither uri nor ref."""
 
 
 class Sink(Model):
@@ -167,8 +199,7 @@ class Sink(Model):
     @property
     def brokers(self) -> tuple[str, ...]:
         """Names of the destinations that are neither uri nor ref."""
-        names = ("kafka", "nats", "mqtt", "rabbitmq", "redis", "dapr")
-        return tuple(name for name in names if getattr(self, name) is not None)
+        return tuple(name for name in SINKS if getattr(self, name) is not None)
 
 
 class Batch(Model):

@@ -6,9 +6,9 @@ reads the event as it is. Callers: `resolve` and `api` (checking), `source` and
 """
 
 from ofevents.cel.compile import Program, compile
-from ofevents.cel.environment import Environment
+from ofevents.cel.environment import ON_EVENT, Environment
 from ofevents.cel.limits import LimitExceeded, Limits
-from ofevents.cel.output import to_json
+from ofevents.cel.output import to_json, to_text
 from ofevents.cel.problems import CelError, Problem
 from ofevents.cel.types import (
     BOOL,
@@ -35,7 +35,7 @@ from ofevents.cel.values import NONE, CelType, Duration, Optional, Timestamp, UI
 
 __all__ = [
     "BOOL", "BYTES", "DOUBLE", "DURATION", "DYN", "EVENT", "EVENT_ENVELOPE", "INT", "LIST", "MAP",
-    "NONE", "NULL", "STRING", "TIMESTAMP", "UINT", "CelError", "CelType", "Duration",
+    "NONE", "NULL", "ON_EVENT", "STRING", "TIMESTAMP", "UINT", "CelError", "CelType", "Duration",
     "Environment", "Keyed", "LimitExceeded", "Limits", "ListOf", "MapOf", "Optional", "OptionalOf",
-    "Problem", "Program", "Timestamp", "Type", "UInt", "compile", "to_json",
+    "Problem", "Program", "Timestamp", "Type", "UInt", "compile", "to_json", "to_text",
 ]  # fmt: skip

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from ofevents.cel.signatures import Overload
-from ofevents.cel.types import Type
+from ofevents.cel.types import EVENT, Type
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +37,7 @@ class Environment:
             if candidate in self.variables:
                 return candidate
         return None
+
+
+ON_EVENT: Final = Environment(variables={"event": EVENT})
+"""Of an expression over one event: filters, attributes, keys."""

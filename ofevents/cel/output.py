@@ -1,4 +1,7 @@
-"""CEL values as JSON: what a `payload` expression puts into an event."""
+"""CEL values as JSON, what a `payload` puts into an event, and as text, what attributes
+
+and keys are.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,21 @@ def to_json(value: object, limits: Limits = _LIMITS) -> Any:
     """
     budget = Budget(limits, SystemClock())
     return _json(budget, value, limits.depth, "$")
+
+
+def to_text(value: object, what: str) -> str:
+    """Text as it is, a number or truth as text.
+
+    Raises:
+        EvaluationError: it is anything else; `what` begins the sentence.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(int(value))
+    raise EvaluationError(f"{what} must be text, not {type(value).__name__}")
 
 
 def _json(B: Budget, value: Any, depth: int, path: str) -> Any:

@@ -3,7 +3,7 @@
 **Returning is the acknowledgement.** Each seam is an awaited call, and nothing
 upstream is acknowledged before everything downstream is settled:
 
-    Source --emit--> Bus.publish ... Bus.consume --Received--> Subscriber.deliver
+    Source --emit--> Bus.publish ... Bus.consume --Received--> Subscriber.deliver (--> Sink.send)
 
 Over a port only errors of `ofevents.errors` are raised; a cancelled call is not
 acknowledged. Retry, reconnecting, limits and shutdown belong to the engine
@@ -21,6 +21,7 @@ from ofevents.ports.bus import (
     Received,
     TopicReport,
 )
+from ofevents.ports.sink import Format, Sink
 from ofevents.ports.source import Emit, Source, SourceFeatures, SourceIdentity
 from ofevents.ports.store import Entry, Store
 from ofevents.ports.subscriber import Subscriber
@@ -36,11 +37,13 @@ __all__ = [
     "Delivery",
     "Emit",
     "Entry",
+    "Format",
     "Handler",
     "Message",
     "Payload",
     "Received",
     "Reply",
+    "Sink",
     "Source",
     "SourceFeatures",
     "SourceIdentity",

@@ -4,6 +4,7 @@
 them in the same ones, so that what `validate` accepts is what runs.
 
     source filter, attributes   event
+    key of a sink               event, as it is sent
     input filter, joinBy        event
     condition, payload          each input's name (bool), inputs (name -> bool),
                                 event, events (name -> the latest event of that input)
@@ -15,7 +16,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from ofevents.cel import BOOL, EVENT, Environment, Keyed, Program, Type, compile
+from ofevents.cel import BOOL, EVENT, ON_EVENT, STRING, Environment, Keyed, Program, Type, compile
 
 RESERVED: Final = frozenset(
     "event events inputs true false null in as break const continue else for function "  # noqa: SIM905
@@ -24,7 +25,6 @@ RESERVED: Final = frozenset(
 """No input may have these names: our own variables, and CEL's words."""
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_EVENT: Final = Environment(variables={"event": EVENT})
 
 
 def is_identifier(name: str) -> bool:
@@ -34,7 +34,7 @@ def is_identifier(name: str) -> bool:
 
 def filter_environment() -> Environment:
     """Of `filter`, `joinBy` and `attributes`: one variable, `event`."""
-    return _EVENT
+    return ON_EVENT
 
 
 def condition_environment(input_names: Iterable[str]) -> Environment:
@@ -58,6 +58,11 @@ def compile_filter(text: str) -> Program:
 def compile_value(text: str, result: Type | None = None) -> Program:
     """A joinBy or an attribute. Raises CelError with every problem in it."""
     return compile(text, filter_environment(), result=result)
+
+
+def compile_key(text: str) -> Program:
+    """The key of a sink. Raises CelError with every problem in it."""
+    return compile_value(text, STRING)
 
 
 def compile_condition(text: str, input_names: Iterable[str]) -> Program:

@@ -5,20 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any
+from typing import Any, Final
 
+from ofevents import registry
 from ofevents.api.resolved import (
     HttpAuth,
     HttpTarget,
     ResolvedDelivery,
+    SinkTarget,
     Target,
     TopicTarget,
 )
 from ofevents.api.sink import DeliverySettings, Sink
 from ofevents.api.trigger import Subscriber
 from ofevents.bus import topics
+from ofevents.resolve.expressions import compile_key
 from ofevents.resolve.problems import Path, nearest
 from ofevents.resolve.scope import Scope
+
+_PLACES: Final = {
+    "kafka": {"topic"},
+    "nats": {"subject"},
+    "mqtt": {"topic"},
+    "rabbitmq": {"exchange", "routing_key"},
+    "redis": {"stream"},
+    "dapr": {"app_id", "method", "operation"},
+}
+"""What a subscriber without a name is called after; never what may hold a credential."""
+
+_HTTP_ONLY: Final = ("headers", "auth", "tls", "proxy")
+"""Fields of a sink that only `uri` and `ref` have a use for."""
 
 _REFS = {
     "v1": "Service",
@@ -31,14 +47,7 @@ _REFS = {
 def resolve_sink(scope: Scope, path: Path, sink: Sink) -> Target | None:
     """Where a sink is called; None where the problem says why it cannot be."""
     if sink.brokers:
-        name = sink.brokers[0]
-        scope.dump((*path, name), getattr(sink, name))
-        scope.warn(
-            (*path, name),
-            f"this version of ofevents cannot deliver to {name} yet; use uri, ref or a topic",
-            blocks=True,
-        )
-        return None
+        return _broker(scope, path, sink, sink.brokers[0])
     if sink.uri is not None and sink.ref is not None:
         scope.warn((*path, "ref"), "uri wins over ref, which is not read")
     uri = sink.uri if sink.uri is not None else _ref(scope, (*path, "ref"), sink)
@@ -58,6 +67,34 @@ def resolve_sink(scope: Scope, path: Path, sink: Sink) -> Target | None:
         key=tls.get("key"),
         proxy=sink.proxy,
     )
+
+
+def _broker(scope: Scope, path: Path, sink: Sink, name: str) -> SinkTarget | None:
+    """A broker that is written to directly; the fields of an HTTP call have no place there."""
+    own: Path = (*path, name)
+    spec = scope.dump(own, getattr(sink, name))
+    if name not in registry.names("ofevents.sinks"):
+        scope.warn(
+            own,
+            f"this version of ofevents cannot deliver to {name} yet; use uri, ref or a topic",
+            blocks=True,
+        )
+        return None
+    for field in _HTTP_ONLY:
+        if getattr(sink, field):
+            scope.error(
+                (*path, field), f"{field} is about an HTTP call; {name} has its own fields for it"
+            )
+    key = spec.pop("key", None)
+    scope.expression((*own, "key"), key, compile_key)
+    if name == "mqtt" and spec["qos"] == 0:
+        scope.warn((*own, "qos"), "with qos 0 the broker confirms nothing: events may be lost")
+    if name == "nats" and not spec["jetstream"]:
+        scope.warn(
+            (*own, "jetstream"),
+            "core NATS keeps nothing: an event that nobody listens for is lost",
+        )
+    return SinkTarget(sink=name, spec=spec, key=key)
 
 
 def _ref(scope: Scope, path: Path, sink: Sink) -> str | None:
@@ -129,9 +166,13 @@ def topic_target(scope: Scope, topic: str) -> TopicTarget:
 
 def derived_name(subscriber: Subscriber, condition: str | None) -> str:
     """A name for a subscriber without one: stable while condition and target stay."""
-    if subscriber.sink is not None:
-        wanted = {"uri", "ref", *subscriber.sink.brokers}
-        target: Any = subscriber.sink.model_dump(mode="json", exclude_none=True, include=wanted)
+    if subscriber.sink is not None and subscriber.sink.brokers:
+        name = subscriber.sink.brokers[0]
+        own = getattr(subscriber.sink, name).model_dump(mode="json", include=_PLACES[name])
+        target: Any = {name: own}
+        word = "-".join([name, *(part for part in own.values() if isinstance(part, str))])
+    elif subscriber.sink is not None:
+        target = subscriber.sink.model_dump(mode="json", exclude_none=True, include={"uri", "ref"})
         uri, ref = subscriber.sink.uri, subscriber.sink.ref
         word = (ref.name if ref else "") if uri is None else uri.partition("://")[2]
     else:

@@ -219,6 +219,9 @@ def _subscriber(
         scope.warn((*path, "deadLetterTopic"), message)
     dead_letter = resolve_dead_letter(scope, path, given.dead_letter_sink, given.dead_letter_topic)
     dead_missing = given.dead_letter_sink is not None and dead_letter is None
+    if given.reply is not None and given.sink is not None and given.sink.brokers:
+        message = f"{given.sink.brokers[0]} gives no answer, so nothing is written to this topic"
+        scope.warn((*path, "reply"), message)
     targets: list[tuple[str, Target | None]] = []
     if given.sink is not None:
         targets.append((name, resolve_sink(scope, (*path, "sink"), given.sink)))

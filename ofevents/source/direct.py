@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import orjson
 
-from ofevents.api.resolved import ResolvedSource
+from ofevents.api.resolved import ResolvedSource, SinkTarget
 from ofevents.clock import Clock
 from ofevents.errors import ConfigError, PermanentError, Rejected, TemporaryError, TooLarge
 from ofevents.event import Event
@@ -82,7 +82,9 @@ class _Counting:
         self._screen = screen
         self._standing = standing
         self._name = subscriber_id(spec)
-        self._on = f"the function of {spec.namespace}/{spec.name}"
+        self._broker = isinstance(spec.target, SinkTarget)
+        what = "broker" if self._broker else "function"
+        self._on = f"the {what} of {spec.namespace}/{spec.name}"
         names = (spec.namespace, spec.name, spec.entry)
         self._received = RECEIVED.labels(*names)
         self._delivered = DELIVERED.labels(*names)
@@ -97,6 +99,8 @@ class AnsweringEmit(_Counting):
 
     async def __call__(self, *events: Event) -> Reply | None:
         """The answer, 504 without one in time, 502 without a connection; None if filtered.
+
+        Of a broker the answer is 202, once it has confirmed the event.
 
         Raises:
             PermanentError: what the screen refuses, or several events at once.
@@ -118,7 +122,10 @@ class AnsweringEmit(_Counting):
             reply = await self._call(event)
         except TimedOut as error:
             return _sentence(504, str(error))
-        except (TemporaryError, TooLarge) as error:
+        except TooLarge as error:
+            # Of a function it is the answer that is too large, of a broker the event.
+            return _sentence(413 if self._broker else 502, str(error))
+        except TemporaryError as error:
             return _sentence(502, str(error))
         finally:
             self._standing.worker.in_flight -= 1

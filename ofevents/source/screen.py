@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ofevents.api.resolved import ResolvedSource
-from ofevents.cel import STRING, Program
+from ofevents.cel import STRING, Program, to_text
 from ofevents.errors import BadEvent, EvaluationError, PermanentError
 from ofevents.event import BrokenEvent, Event, check_attributes
 from ofevents.resolve.expressions import compile_filter, compile_value
@@ -96,7 +96,10 @@ class Screen:
 
     def _stamp(self, event: Event) -> Event:
         bindings = {"event": event.view()}
-        made = {name: _text(name, program.evaluate(bindings)) for name, program in self._attributes}
+        made = {
+            name: to_text(program.evaluate(bindings), f"attribute {name}")
+            for name, program in self._attributes
+        }
         stamped = event.replace(**made)
         check_attributes(stamped.attributes)
         return stamped
@@ -105,17 +108,6 @@ class Screen:
         if not self._skip:
             raise Screened(where, error) from error
         self._failed.inc()
-
-
-def _text(name: str, value: object) -> str:
-    """An attribute from what an expression gave: text, or a number or truth as text."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(int(value))
-    raise EvaluationError(f"attribute {name} must be text, not {type(value).__name__}")
 
 
 def _schema_check(schema: dict[str, Any]) -> Check:

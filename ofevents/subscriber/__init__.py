@@ -1,4 +1,4 @@
-"""Step 5, the way out: functions over HTTP and topics, wrapped by policies.
+"""Step 5, the way out: functions over HTTP, topics and brokers, wrapped by policies.
 
 The trigger and the source call `pipeline` (or `open_subscriber` for one bare
 attempt) and `DeadLetters`; everything else is how these are made.
@@ -14,6 +14,7 @@ from ofevents.subscriber.outcome import Exhausted, GivenUp, Postponed, TimedOut
 from ofevents.subscriber.pipeline import open_subscriber, pipeline
 from ofevents.subscriber.reply import ReplyTo
 from ofevents.subscriber.retry import Backoff, Retry
+from ofevents.subscriber.sink import SinkSubscriber, build_sink
 from ofevents.subscriber.timeout import Timeout
 from ofevents.subscriber.topic import TopicSubscriber
 
@@ -32,10 +33,12 @@ __all__ = [
     "Postponed",
     "ReplyTo",
     "Retry",
+    "SinkSubscriber",
     "TimedOut",
     "Timeout",
     "TopicSubscriber",
     "Unwatched",
+    "build_sink",
     "open_http",
     "open_subscriber",
     "pipeline",

@@ -5,9 +5,11 @@ never accepts, and for what fails before any call (an expression, a poisoned
 message). Nothing is dropped here: where no place takes the letter, TemporaryError is
 raised and the event stays unsettled.
 
-The original event is never changed. To a sink and a topic it goes as it came, the
-reason in headers beside it; to the owner's own dead letters the whole Delivery
-goes, so that a redrive knows the subscriber, the payload and the attempts.
+The original event is never changed. To a function and a topic it goes as it came, the
+reason in headers beside it. To a broker it goes with the reason as extension attributes
+(`deadletterreason` and so on), as not every wire has room beside an event; what it had is
+as it was. To the owner's own dead letters the whole Delivery goes, so that a redrive
+knows the subscriber, the payload and the attempts.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self
 
-from ofevents.api.resolved import HttpTarget, TopicTarget
+from ofevents.api.resolved import HttpTarget, ResolvedDelivery, SinkTarget, Target, TopicTarget
 from ofevents.clock import Clock
 from ofevents.errors import BusFull, OfeventsError, TemporaryError, TooLarge
 from ofevents.event import Event, digest, to_http
 from ofevents.ports import Bus, Delivery, Message, Reply
 from ofevents.subscriber.http import HttpSubscriber, open_http
 from ofevents.subscriber.measure import labels
+from ofevents.subscriber.sink import SinkSubscriber, open_sink
 from ofevents.subscriber.topic import writer
 from ofevents.telemetry import DEAD_LETTERED, Log
 
@@ -62,6 +65,7 @@ class Note:
 
 ON_THE_BUS: Final = "ofe-dead-"
 OVER_HTTP: Final = "ofevents-dead-letter-"
+IN_THE_EVENT: Final = "deadletter"
 
 
 class DeadLetters:
@@ -75,7 +79,7 @@ class DeadLetters:
         self,
         *,
         bus: Bus | None,
-        target: HttpTarget | TopicTarget | None,
+        target: Target | None,
         dead_topic: str,
         owner: str,
         clock: Clock,
@@ -86,7 +90,7 @@ class DeadLetters:
         self._dead_topic = dead_topic
         self._owner = owner
         self._clock = clock
-        self._sink: HttpSubscriber | None = None
+        self._sink: HttpSubscriber | SinkSubscriber | None = None
         self._stack = AsyncExitStack()
         self._log = Log(owner=owner)
 
@@ -100,6 +104,11 @@ class DeadLetters:
                     timeout=_SINK_TIMEOUT,
                     connections=_SINK_CONNECTIONS,
                 )
+            )
+        elif isinstance(self._target, SinkTarget):
+            options = ResolvedDelivery(timeout=_SINK_TIMEOUT)
+            self._sink = await self._stack.enter_async_context(
+                open_sink(self._target, clock=self._clock, options=options)
             )
         return self
 
@@ -177,7 +186,13 @@ class DeadLetters:
         await self._to_own(delivery, note)
         return self._dead_topic, instead_of
 
-    async def _to_sink(self, sink: HttpSubscriber, delivery: Delivery, note: Note) -> None:
+    async def _to_sink(
+        self, sink: HttpSubscriber | SinkSubscriber, delivery: Delivery, note: Note
+    ) -> None:
+        if isinstance(sink, SinkSubscriber):
+            for event in delivery.events:
+                await sink.send(event.replace(**note.headers(IN_THE_EVENT)))
+            return
         said = note.headers(OVER_HTTP)
         for event in delivery.events:
             headers, body = to_http(event)

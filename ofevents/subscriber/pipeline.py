@@ -1,6 +1,6 @@
 """Puts the way out together: what the trigger and the source call.
 
-    ReplyTo( Retry( Limit( Gate( Measure( HttpSubscriber | TopicSubscriber )))))
+    ReplyTo( Retry( Limit( Gate( Measure( a bare subscriber: HTTP, topic, sink )))))
 
 The trigger's `Handover` stands around all of this: what Retry postpones it puts
 into the inbox, what is given up it stores with `DeadLetters`. A source without a
@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from math import inf
 
-from ofevents.api.resolved import ResolvedDelivery, Target, TopicTarget
+from ofevents.api.resolved import ResolvedDelivery, SinkTarget, Target, TopicTarget
 from ofevents.clock import Clock
 from ofevents.errors import ConfigError
 from ofevents.ports import Bus, Subscriber
@@ -24,6 +24,7 @@ from ofevents.subscriber.limit import Limit
 from ofevents.subscriber.measure import Measure
 from ofevents.subscriber.reply import ReplyTo
 from ofevents.subscriber.retry import Backoff, Retry
+from ofevents.subscriber.sink import open_sink
 from ofevents.subscriber.timeout import Timeout
 from ofevents.subscriber.topic import TopicSubscriber
 
@@ -58,6 +59,11 @@ async def open_subscriber(
         # No timeout of its own: a publish has the bus's deadline, and a bus that is slow
         # must not count as a subscriber that is away.
         yield TopicSubscriber(bus, target.topic, batch=batch)
+        return
+    if isinstance(target, SinkTarget):
+        # A broker's answer is that it has the event: a 202, also for a caller who waits.
+        async with open_sink(target, clock=clock, options=options) as sink:
+            yield sink
         return
     async with open_http(
         target,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 
 import pytest
@@ -14,7 +14,7 @@ from ofevents.conformance.check_subscriber import CHECKS, SUBSCRIBER, Check, Rig
 from ofevents.event import Event
 from ofevents.ports import Delivery
 from ofevents.subscriber import open_subscriber
-from tests.conformance.rigs import subscribers
+from tests.conformance.rigs import sinks, subscribers
 from tests.servers import until
 from tests.servers.sink import SinkProcess, sink_process
 
@@ -23,7 +23,15 @@ RIGS = [
     subscribers.http_structured,
     subscribers.topic_memory,
     subscribers.topic_jetstream,
+    *sinks.RIGS,
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_servers() -> Iterator[None]:
+    """What the rigs share is closed after the last test."""
+    yield
+    asyncio.run(sinks.close())
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

@@ -126,8 +126,12 @@ class Calls:
         """Of the orders that it accepted, in their order of arrival."""
         return [call.number for call in self.of(path)]
 
-    async def all_of(self, path: str, numbers: set[int], *, seconds: float = 30) -> None:
-        """Wait until the function has accepted these orders."""
+    async def all_of(self, path: str, numbers: set[int], *, seconds: float = 60) -> None:
+        """Wait until the function has accepted these orders.
+
+        Longer than the ack wait of 30 s: what the bus was just sending to a worker that
+        ended comes again only then.
+        """
 
         def there() -> bool:
             return numbers <= set(self.numbers(path))

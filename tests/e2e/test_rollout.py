@@ -148,7 +148,7 @@ async def _settled(url: str) -> None:
             if one["group"].rpartition(".")[2] not in (GONE, BEFORE)
         )
 
-    await until(nothing_else, seconds=30, what="the new subscribers are owed nothing")
+    await until(nothing_else, seconds=60, what="the new subscribers are owed nothing")
 
 
 def _owed(printed: str) -> list[tuple[str, int]]:

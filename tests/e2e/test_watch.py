@@ -113,7 +113,7 @@ async def test_every_order_is_treated_as_the_spec_in_force_says(tmp_path: Path) 
             expected = _expected(versions, by_version)
             await until(
                 lambda: len(_treated(calls)) >= len(expected),
-                seconds=30,
+                seconds=60,
                 what=f"{len(expected)} orders at the edited subscriber",
             )
             assert sorted(calls.numbers("/every")) == sorted(everything), "lost, or twice"

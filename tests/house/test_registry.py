@@ -1,4 +1,4 @@
-"""What is registered can be loaded, and every adapter module is registered."""
+"""What is registered can be loaded, and every adapter module belongs to what is registered."""
 
 from __future__ import annotations
 
@@ -7,16 +7,27 @@ from pathlib import Path
 import pytest
 
 from ofevents import registry
+from ofevents.api.sink import SINKS
 from ofevents.errors import ConfigError
 
 ADAPTERS = Path(__file__).parents[2] / "adapters" / "ofevents_adapters"
 
 
-def test_every_adapter_module_is_a_registered_source() -> None:
-    modules = {p.stem for p in ADAPTERS.glob("*.py") if p.stem != "__init__"}
-    registered = set(registry.names("ofevents.sources"))
+SHARED = {"redial"}
+"""Modules that belong to no one technology."""
+
+
+def test_every_adapter_module_belongs_to_a_source_or_a_sink() -> None:
+    modules = {p.stem for p in ADAPTERS.glob("*.py") if p.stem != "__init__"} - SHARED
+    registered = {*registry.names("ofevents.sources"), *registry.names("ofevents.sinks")}
     # A technology may need a second module: `kafka_offsets` belongs to `kafka`.
     assert {m.split("_")[0] for m in modules} == registered
+
+
+@pytest.mark.parametrize("name", registry.names("ofevents.sinks"))
+def test_every_sink_has_its_fields(name: str) -> None:
+    assert name in SINKS
+    assert callable(registry.load("ofevents.sinks", name))
 
 
 @pytest.mark.parametrize("name", registry.names("ofevents.sources"))

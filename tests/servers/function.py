@@ -74,6 +74,7 @@ class Function:
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._calls: list[Call] = []
+        self._accepted: Counter[str] = Counter()
         self._read = 0
 
     async def __aenter__(self) -> Self:
@@ -132,6 +133,15 @@ class Function:
 
     def calls(self) -> list[Call]:
         """Every call so far, in the order in which they ended."""
+        self._read_on()
+        return list(self._calls)
+
+    def accepted(self) -> Counter[str]:
+        """How often each id was answered with 2xx."""
+        self._read_on()
+        return Counter(self._accepted)
+
+    def _read_on(self) -> None:
         ids = self._folder / "ids"
         if ids.exists():
             with ids.open("rb") as lines:
@@ -142,11 +152,8 @@ class Function:
                     self._read += len(line)
                     at, status, id = line.decode().rstrip("\n").split(" ", 2)
                     self._calls.append(Call(float(at), int(status), id))
-        return list(self._calls)
-
-    def accepted(self) -> Counter[str]:
-        """How often each id was answered with 2xx."""
-        return Counter(call.id for call in self.calls() if 200 <= call.status < 300)
+                    if 200 <= int(status) < 300:
+                        self._accepted[id] += 1
 
     @property
     def _log(self) -> Path:

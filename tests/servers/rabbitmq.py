@@ -36,13 +36,16 @@ PASSWORD: Final = "guest"
 class RabbitmqServer:
     """A node, and the name server of Erlang that it needs; gone when it is left.
 
+    `extra` is appended to its configuration.
+
     Attributes:
         url: of the plain listener; the same after a restart.
         tls_url: of the listener that wants a certificate of `authority`.
         authority: that made the server's certificate.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, extra: str = "") -> None:
+        self._extra = extra
         self._ports = {name: free_port() for name in ("plain", "tls", "distribution", "epmd")}
         self.url = f"amqp://127.0.0.1:{self._ports['plain']}"
         self.tls_url = f"amqps://127.0.0.1:{self._ports['tls']}"
@@ -108,6 +111,7 @@ class RabbitmqServer:
             "ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n"
             # Small machines have less than its defaults want to be free.
             "disk_free_limit.absolute = 10MB\nvm_memory_high_watermark.absolute = 2GB\n"
+            f"{self._extra}\n"
         )
 
     def _environment(self) -> Mapping[str, str]:

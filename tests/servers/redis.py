@@ -1,4 +1,4 @@
-"""A real redis-server, from Debian.
+"""A real redis-server, and a redis-sentinel, from Debian.
 
     async with RedisServer(folder) as server:
         server.address
@@ -12,15 +12,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
+
 from tests.servers import ServerFailed, ServerMissing, find, free_port, listening, until
 
 
-class RedisServer:
-    """One process."""
+class _Process:
+    """One process of Debian's `redis-server`, `lines` its configuration."""
+
+    name = "redis-server"
+    mode: tuple[str, ...] = ()
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -34,6 +40,9 @@ class RedisServer:
     @property
     def log(self) -> Path:
         return self.folder / "redis.log"
+
+    def lines(self) -> Sequence[str]:
+        raise NotImplementedError
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -53,28 +62,22 @@ class RedisServer:
         if binary is None:
             raise ServerMissing("no redis-server: apt-get install redis-server")
         self.folder.mkdir(parents=True, exist_ok=True)
-        settings = {
-            "bind": "127.0.0.1",
-            "port": str(self.port),
-            "dir": str(self.folder),
-            "save": "",
-            "appendonly": "yes",
-            "appendfsync": "always",
-        }
-        command = [str(binary)]
-        for name, value in settings.items():
-            command += [f"--{name}", value]
+        config = self.folder / "redis.conf"
+        if not config.exists():  # a sentinel writes what it learns into its own
+            config.write_text("\n".join(self.lines()) + "\n")
         with self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+            self._process = await asyncio.create_subprocess_exec(
+                str(binary), str(config), *self.mode, stdout=log, stderr=log
+            )
         try:
-            await until(self._ready, seconds=15, what=f"redis-server on {self.port}")
+            await until(self._ready, seconds=15, what=f"{self.name} on {self.port}")
         except TimeoutError as error:
             await self.kill()
             raise ServerFailed(f"{error}\n{self.log.read_text()[-2000:]}") from error
 
     async def _ready(self) -> bool:
         if self._process is None or self._process.returncode is not None:
-            raise ServerFailed(f"redis-server ended\n{self.log.read_text()[-2000:]}")
+            raise ServerFailed(f"{self.name} ended\n{self.log.read_text()[-2000:]}")
         return await listening(self.port)
 
     async def kill(self) -> None:
@@ -88,3 +91,75 @@ class RedisServer:
         """Kill it and start it again on the same port and data."""
         await self.kill()
         await self.start()
+
+    async def freeze(self) -> None:
+        """Let it answer nothing, while its connections stay; until `thaw`."""
+        if self._process is None:
+            return
+        process = psutil.Process(self._process.pid)
+        self._process.send_signal(signal.SIGSTOP)
+        await until(lambda: process.status() == psutil.STATUS_STOPPED, seconds=5, what="it stops")
+
+    def thaw(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
+
+class RedisServer(_Process):
+    """A server; `extra` are further lines of its configuration.
+
+    Args:
+        replica_of: the port of its master on this machine.
+        tls: lines of TLS; then `port` speaks TLS only.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        extra: Sequence[str] = (),
+        replica_of: int | None = None,
+        tls: Sequence[str] = (),
+    ) -> None:
+        super().__init__(folder)
+        self._extra = extra
+        self._replica_of = replica_of
+        self._tls = tls
+
+    def lines(self) -> Sequence[str]:
+        listen = [f"tls-port {self.port}", "port 0"] if self._tls else [f"port {self.port}"]
+        follow = [f"replicaof 127.0.0.1 {self._replica_of}"] if self._replica_of else []
+        return [
+            "bind 127.0.0.1",
+            *listen,
+            f"dir {self.folder}",
+            'save ""',
+            "appendonly yes",
+            "appendfsync always",
+            "repl-diskless-sync-delay 0",
+            *follow,
+            *self._tls,
+            *self._extra,
+        ]
+
+
+class RedisSentinel(_Process):
+    """A sentinel that watches a master of this machine under the name `shop`."""
+
+    name = "redis-sentinel"
+    mode = ("--sentinel",)
+
+    def __init__(self, folder: Path, master: int, *, quorum: int) -> None:
+        super().__init__(folder)
+        self._master = master
+        self._quorum = quorum
+
+    def lines(self) -> Sequence[str]:
+        return [
+            "bind 127.0.0.1",
+            f"port {self.port}",
+            f"dir {self.folder}",
+            f"sentinel monitor shop 127.0.0.1 {self._master} {self._quorum}",
+            "sentinel down-after-milliseconds shop 1000",
+            "sentinel failover-timeout shop 5000",
+        ]

@@ -170,3 +170,48 @@ def test_crds_are_written_one_file_a_kind(tmp_path: Path) -> None:
         "eventsource.yaml",
         "trigger.yaml",
     ]
+
+
+SINKS = """\
+apiVersion: events.openfunction.io/v1alpha1
+kind: EventSource
+metadata: {name: shop}
+spec:
+  eventBus: default
+  sink:
+    nats: {url: "nats://n:4222", subject: "paid.*"}
+  webhook: {orders: {}}
+---
+apiVersion: events.openfunction.io/v1alpha1
+kind: Trigger
+metadata: {name: t}
+spec:
+  eventBus: default
+  inputs: {orders: {eventSource: shop, event: orders}}
+  subscribers:
+  - {name: both, topic: x, sink: {uri: "http://f/"}}
+  - name: out
+    topic: y
+    sink:
+      kafka: {brokers: "k:9092", topic: out, config: {acks: "1"}}
+    deadLetterSink:
+      kafka: {brokers: "k:9092", topic: dead, saslUsername: me}
+"""
+
+
+def test_what_only_a_sink_knows_is_found_at_its_place(tmp_path: Path) -> None:
+    (tmp_path / "sinks.yaml").write_text(SINKS)
+    code, text = run("validate", "-o", "json", tmp_path)
+    assert code == 1
+    found = {each["path"]: (each["line"], each["message"]) for each in json.loads(text)["problems"]}
+    assert found == {
+        "spec.sink.nats.subject": (7, "paid.* has wildcards; events are sent to one subject"),
+        "spec.subscribers[1].sink.kafka.config.acks": (
+            21,
+            "acks cannot be set; use nothing: every replica in sync confirms an event",
+        ),
+        "spec.subscribers[1].deadLetterSink.kafka": (
+            23,
+            "a login needs saslUsername and saslPassword",
+        ),
+    }

@@ -200,9 +200,9 @@ def test_a_dangling_ref_is_a_warning_that_blocks_the_trigger(tmp_path: Path) -> 
 
 
 def test_a_sink_of_a_later_version_is_a_warning_that_blocks(tmp_path: Path) -> None:
-    text = trigger("- {name: a, sink: {kafka: {brokers: 'k:9092', topic: out}}}")
+    text = trigger("- {name: a, sink: {dapr: {appId: billing, method: paid}}}")
     problem = only(of(tmp_path, SHOP, text))
-    assert problem.blocks and "cannot deliver to kafka yet" in problem.message
+    assert problem.blocks and "cannot deliver to dapr yet" in problem.message
 
 
 DANGLING = """

@@ -10,9 +10,17 @@ from typing import Any
 import orjson
 import pytest
 
-from ofevents.api.resolved import HttpTarget
+from ofevents import registry
+from ofevents.api.resolved import HttpTarget, SinkTarget
 from ofevents.clock import SystemClock
-from ofevents.errors import ConfigError, EvaluationError, Rejected
+from ofevents.errors import (
+    ConfigError,
+    EvaluationError,
+    Misconfigured,
+    Rejected,
+    TooLarge,
+    Unavailable,
+)
 from ofevents.event import Event
 from ofevents.health import Health, WorkerHealth
 from ofevents.ports import Emit, SourceFeatures
@@ -29,7 +37,7 @@ async def direct(
     uri: str, features: SourceFeatures = FEATURES, **fields: Any
 ) -> AsyncIterator[tuple[Emit, WorkerHealth]]:
     clock = SystemClock()
-    resolved = spec(target=HttpTarget(uri=uri), **{"delivery": QUICK, **fields})
+    resolved = spec(**{"target": HttpTarget(uri=uri), "delivery": QUICK, **fields})
     worker = Health(clock).worker("EventSource", "default/shop/orders")
     standing = Standing(resolved, worker, clock)
     standing.started("test")
@@ -184,3 +192,39 @@ async def test_without_bus_and_sink_there_is_nowhere_to_go() -> None:
     with pytest.raises(ConfigError, match="neither an eventBus nor a sink"):
         async with opened:
             pass
+
+
+class _Broker:
+    """A sink that raises what it is told."""
+
+    address = "a topic"
+
+    def __init__(self, error: Exception | None) -> None:
+        self._error = error
+
+    def __call__(self, spec: Any, **more: Any) -> _Broker:
+        return self
+
+    async def __aenter__(self) -> _Broker:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def send(self, event: Event, key: str | None) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(None, 202), (Unavailable("gone"), 502), (Misconfigured("who?"), 502), (TooLarge("big"), 413)],
+)
+async def test_a_caller_is_told_what_became_of_the_event_at_a_broker(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None, status: int
+) -> None:
+    monkeypatch.setattr(registry, "load", lambda group, name: _Broker(error))
+    target = SinkTarget(sink="kafka", spec={"brokers": "k:9092", "topic": "out"})
+    async with direct("", REPLYING, target=target) as (emit, _):
+        reply = await emit(event("1"))
+    assert reply is not None and reply.status == status
