@@ -14,8 +14,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
+from urllib.parse import quote
 
 from ofevents.api.platform import DaprComponent
+from ofevents.api.sink import DaprSink
 from ofevents.event import digest
 
 Manifest = dict[str, Any]
@@ -170,6 +172,23 @@ def name_of(namespace: str, name: str, entry: str) -> str:
     """A component's name in Dapr, of the resource and the entry it is written in."""
     readable = _UNSAFE.sub("-", f"{name}-{entry}".lower()).strip("-")[:40].strip("-")
     return f"ofe-{readable}-{digest(namespace, name, entry)[:8]}"
+
+
+SCHEME: Final = "dapr://"
+"""Of an app that is invoked through the sidecar, wherever that is; see `invoke_url`."""
+
+
+def app_uri(sink: DaprSink) -> str:
+    """The address of an app and its method: `dapr://app/method`, through the sidecar that the
+    worker finds, or an http:// one through the sidecar that the spec names."""
+    uri = f"{SCHEME}{sink.app_id}/{(sink.method or '').lstrip('/')}"
+    return invoke_url(uri, f"http://{sink.sidecar}") if sink.sidecar else uri
+
+
+def invoke_url(uri: str, sidecar: str) -> str:
+    """Where `dapr://app/method` is called; `sidecar` is the URL of its HTTP API."""
+    app, _, method = uri.removeprefix(SCHEME).partition("/")
+    return f"{sidecar}/v1.0/invoke/{quote(app, safe='')}/method/{quote(method, safe='/')}"
 
 
 def settings(component: DaprComponent) -> dict[str, str]:
