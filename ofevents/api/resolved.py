@@ -35,7 +35,9 @@ class ResolvedBus(Resolved):
     options: dict[str, Any] = Field(default_factory=dict)
     """jetstream: url, credentials, tls, stream, replicas, storage, max_age,
     max_bytes, duplicate_window (seconds and bytes); without a url `embedded: true` and
-    `sync`, which whoever starts the embedded server replaces by its url."""
+    `sync`, which whoever starts the embedded server replaces by its url.
+    dapr: pubsub and state (components); where the sidecar is (sidecar, app_port, resources)
+    comes from whoever starts it, or from Dapr's environment variables."""
 
 
 class HttpAuth(Resolved):

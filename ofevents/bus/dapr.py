@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -24,10 +23,11 @@ from ofevents.bus.dapr_callback import close_callbacks, open_callbacks
 from ofevents.bus.dapr_documents import Documents
 from ofevents.bus.dapr_due import Due
 from ofevents.bus.dapr_groups import Groups
+from ofevents.bus.dapr_kinds import WEAKEST
 from ofevents.bus.dapr_link import Link
 from ofevents.bus.dapr_options import read_options
 from ofevents.bus.dapr_publish import Publisher
-from ofevents.bus.dapr_resources import Resources, write_base
+from ofevents.bus.dapr_resources import Resources
 from ofevents.bus.dapr_store import NoStore, StateStore
 from ofevents.bus.intake import Intake
 from ofevents.clock import Clock
@@ -47,13 +47,13 @@ from ofevents.ports import (
 class DaprBus:
     """See the module. One channel; safe to share between tasks of one event loop."""
 
-    features: BusFeatures
+    features: BusFeatures = WEAKEST
+    """Of a component that nothing is known of; an instance has its own component's."""
 
     def __init__(self, bus: ResolvedBus, *, clock: Clock) -> None:
         options = self._options = read_options(bus.options)
         self.features = options.features
         self._clock = clock
-        self._name = bus.name
         self._names = names = components.Names(options, bus.name)
         self._link = link = Link(options, names.pubsub, clock, bus.name)
         self._resources = Resources(link, options.resources)
@@ -67,9 +67,6 @@ class DaprBus:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            if self._options.resources is not None:
-                # Before anything is asked of daprd, as it may be starting just now.
-                write_base(Path(self._options.resources), self._options, self._name)
             if self._options.bulk:
                 port = self._options.app_port
                 assert port is not None

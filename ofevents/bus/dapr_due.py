@@ -85,6 +85,9 @@ class Due:
                         await self._look(store, topic)
                     except TemporaryError as error:
                         log.debug("waiting", reason=str(error))
+                    except Exception as error:
+                        # A defect of ours must not keep what is due for ever.
+                        log.error("stalled", reason=repr(error))
                     await self._clock.sleep(EVERY)
 
     async def _look(self, store: StateStore, topic: str) -> None:

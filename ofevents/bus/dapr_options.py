@@ -69,8 +69,10 @@ class DaprOptions(BaseModel):
     for a process that only publishes, or consumes on streams."""
     app_host: str = "127.0.0.1"
     resources: str | None = None
-    """A folder of component files that the sidecar watches (HotReload) and the driver
-    may write; None where somebody else writes them, such as a controller."""
+    """A folder of component files that the sidecar watches (HotReload) and to which the
+    driver adds what its consumers need; who starts the sidecar has written the bus's own
+    (`dapr_resources.write_base`). None where somebody else writes all of them, such as a
+    controller."""
     prefix: str = "ofevents."
     """Of the topics' names: two buses on one broker differ in it."""
     lanes: int | None = Field(None, ge=1, le=64)

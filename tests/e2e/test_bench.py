@@ -12,11 +12,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.timeout(240)
-async def test_a_quick_run_of_the_pipeline(tmp_path: Path) -> None:
+async def figures_of(stage: str, tmp_path: Path) -> dict[str, float]:
+    """A quick run of the stage: each figure by its name."""
     figures = tmp_path / "figures.json"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench", "--stage", "pipeline", "--quick", "--json", str(figures),
+        sys.executable, "-m", "bench", "--stage", stage, "--quick", "--json", str(figures),
         cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
@@ -26,8 +26,20 @@ async def test_a_quick_run_of_the_pipeline(tmp_path: Path) -> None:
             process.kill()
             await process.wait()
     assert process.returncode == 0, output.decode()[-3000:]
-    rows = {row["name"]: row["figure"] for row in json.loads(figures.read_text())["pipeline"]}
+    return {row["name"]: row["figure"] for row in json.loads(figures.read_text())[stage]}
+
+
+@pytest.mark.timeout(240)
+async def test_a_quick_run_of_the_pipeline(tmp_path: Path) -> None:
+    rows = await figures_of("pipeline", tmp_path)
     assert rows["deliveries made twice"] == 0
     rates = [rows[name] for name in rows if name.startswith(("end to end", "filter only"))]
     assert len(rates) == 7
     assert all(rate > 0 for rate in rates)
+
+
+@pytest.mark.timeout(240)
+async def test_a_quick_run_of_dapr(tmp_path: Path) -> None:
+    rows = await figures_of("dapr", tmp_path)
+    assert len(rows) == 8
+    assert all(rate > 0 for rate in rows.values())
