@@ -71,7 +71,9 @@ class MqttSpec(Model):
 class RedisSpec(Model):
     """Reads a Redis stream as a consumer group, or a pub/sub channel (at most once)."""
 
-    redis_host: str = Field(description="Address host:port; several for Sentinel, with commas.")
+    redis_host: str = Field(
+        description="Address host:port; with commas several, of Sentinels or of a cluster."
+    )
     redis_username: SecretText | None = Field(default=None, description=f"ACL user. {SECRET_HINT}")
     redis_password: SecretText | None = Field(
         default=None, repr=False, description=f"Password. {SECRET_HINT}"
@@ -86,7 +88,9 @@ class RedisSpec(Model):
         default=None, description="Group. Default: made from namespace, EventSource and event."
     )
     initial_id: str = Field(
-        default="0", description="Where a new group begins: 0 for all entries, $ for new ones."
+        default="0",
+        description="Where a new group begins: 0 for all entries, $ for new ones, or after an "
+        "entry's id. A group that is deleted is made again, and begins there too.",
     )
     enable_tls: bool = Field(default=False, alias="enableTLS", description="Connect with TLS.")
     tls: Tls | None = Field(default=None, description="Certificates for TLS.")
@@ -95,11 +99,14 @@ class RedisSpec(Model):
     redis_type: str | None = Field(default=None, description="`node` or `cluster`.")
     redis_db: int = Field(default=0, ge=0, alias="redisDB", description="Number of the database.")
     redeliver_interval: str | None = Field(
-        default=None, description="How often entries of dead workers are looked for, such as 60s."
+        default=None,
+        description="How often entries of dead workers are looked for, such as 15s, which is the "
+        "default.",
     )
     processing_timeout: str | None = Field(
         default=None,
-        description="After how long an entry of another worker is taken over, such as 15s.",
+        description="After how long an entry of a worker that has died is taken over; while a "
+        "worker has it in hand, it is touched. At least 1s. Default: 60s.",
     )
     redis_max_retries: int | None = Field(default=None, description=_IGNORED)
     redis_min_retry_interval: str | None = Field(default=None, description=_IGNORED)

@@ -38,16 +38,21 @@ class FileSpec(Model):
 
     path: str = Field(description="Path or glob pattern, such as /var/log/shop/*.log.")
     mode: Literal["lines", "files"] = Field(
-        default="lines", description="An event for each appended line, or for each new file."
+        default="lines",
+        description="An event for each appended line, or for each new file. A new file is whole "
+        "when it was not changed for a pollingInterval.",
     )
     start: Literal["beginning", "end"] = Field(
-        default="beginning", description="Where to begin in a file that was there before."
+        default="beginning",
+        description="Where to begin in files that are there when the source is first started.",
     )
     format: Literal["json", "text", "binary"] = Field(
-        default="text", description="How a line or file becomes the event's data."
+        default="text",
+        description="What a line or file is; one that is not goes to the dead letters.",
     )
     polling_interval: Duration = Field(
-        default=1.0, description="How often to look where the system tells no changes."
+        default=1.0,
+        description="How often to look where the system tells no changes. At least 50ms.",
     )
 
 

@@ -7,6 +7,10 @@ arrives as lists, one list per turn of the event loop. It uses nats-py's
 callback, which costs no task and no timer per message; nats-py's own `fetch`
 wraps each message in both.
 
+A request that is open when its subscription ends can still be given a message, which
+then waits for the ack wait. So where messages flow requests are short, and stopping
+waits for the last one's end; where none do, one request for one message waits long.
+
 Anything doubtful (a lost connection, missed heartbeats, a restarted server)
 ends the session: a new subscription on a new inbox, so that requests of the
 old one die at the server and the count of what was asked for begins at zero.
@@ -40,7 +44,11 @@ from ofevents.ports import Handler
 from ofevents.telemetry import Log
 
 EXPIRES: Final = 30.0
-"""Seconds that a pull request waits at the server."""
+"""Seconds that a pull request waits at the server where nothing comes, ..."""
+SHORT: Final = 0.5
+"""... and where messages come: so long may stopping take."""
+IDLE_AFTER: Final = 2.0
+"""Seconds without a message after which nothing more is expected soon."""
 HEARTBEAT: Final = 5.0
 """Seconds between the server's signs of life while it has nothing for us."""
 _PAUSE: Final = 0.25
@@ -120,6 +128,8 @@ class Feed:
         self._open = 0
         self._asked = 0
         self._heard = 0.0
+        self._came = 0.0
+        self._ends = 0.0
         self._doubt = ""
         self._changed = asyncio.Event()
         self._arrived: list[JetStreamReceived] = []
@@ -156,7 +166,7 @@ class Feed:
     async def _session(self, client: Client, live: Callable[[], None]) -> None:
         """One subscription's life: keep the pipe full until stopping or in doubt."""
         self._asked, self._doubt, inbox = 0, "", client.new_inbox()
-        self._heard = self._clock.monotonic()
+        self._heard = self._came = self._clock.monotonic()
         try:
             subscription = await client.subscribe(
                 inbox, cb=self._take, pending_bytes_limit=0, pending_msgs_limit=0
@@ -180,8 +190,10 @@ class Feed:
         """End the subscription; what was on its way is given back.
 
         `drain` waits for the server's pong, so nothing that it had sent already is
-        left to wait for the ack wait's end.
+        left to wait for the ack wait's end; see the module for what it might send.
         """
+        if self._intake.stopping and not self._doubt:
+            await self._requests_end()
         try:
             async with asyncio.timeout(2.0):
                 await subscription.drain()  # type: ignore[no-untyped-call]
@@ -190,16 +202,31 @@ class Feed:
         arrived, self._arrived = self._arrived, []
         give_back(list(arrived))
 
+    async def _requests_end(self) -> None:
+        """Return when the server has ended our short requests, or their time is over."""
+        while self._asked and (left := self._ends - self._clock.monotonic()) > 0:
+            self._changed.clear()
+            timer = asyncio.get_running_loop().call_later(left, self._changed.set)
+            try:
+                await self._changed.wait()
+            finally:
+                timer.cancel()
+
     async def _pull(self, client: Client, inbox: str) -> None:
         """Ask for more once a quarter of the share is free, or nothing is on order."""
         free = self._share - self._open - self._asked
         if free <= 0 or (self._asked and free < self._share // 4):
             return
-        request = {
-            "batch": free,
-            "expires": int(EXPIRES * NANO),
-            "idle_heartbeat": int(HEARTBEAT * NANO),
-        }
+        now = self._clock.monotonic()
+        if now - self._came < IDLE_AFTER:
+            request = {"batch": free, "expires": int(SHORT * NANO)}
+            self._ends = now + 2 * SHORT
+        elif self._asked:
+            return  # one is on order, and tells when messages come again
+        else:
+            free, heartbeat = 1, int(HEARTBEAT * NANO)
+            request = {"batch": 1, "expires": int(EXPIRES * NANO), "idle_heartbeat": heartbeat}
+            self._ends = now
         try:
             await client.publish(self._next, orjson.dumps(request), reply=inbox)
         except nats.errors.Error as error:
@@ -221,7 +248,7 @@ class Feed:
     def _hand(self) -> None:
         if not self._arrived:
             return
-        self._heard = self._clock.monotonic()
+        self._heard = self._came = self._clock.monotonic()
         arrived, self._arrived = self._arrived, []
         self._intake.hand(list(arrived))
 

@@ -22,12 +22,12 @@ import orjson
 
 from ofevents.bus import direct
 from ofevents.bus.layout import REPLAYED, filters
-from ofevents.bus.lease import Lease
 from ofevents.bus.link import Link
 from ofevents.bus.streams import ApiError, Streams
 from ofevents.clock import Clock
 from ofevents.errors import TemporaryError
 from ofevents.ports import Store
+from ofevents.ports.lease import Lease
 from ofevents.telemetry import EXPIRED, Log
 
 PERIOD: Final = 300.0

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
-from ofevents.bus.lease import Lease
 from ofevents.clock import SystemClock
 from ofevents.conformance.bus_rig import BusRig, Check, raises, within
 from ofevents.conformance.verdict import require
 from ofevents.errors import Conflict
 from ofevents.ports import Entry, Store
+from ofevents.ports.lease import Lease
 
 KEYS = (
     "plain",

@@ -7,8 +7,10 @@ that has no room for what the subscriber writes (its topic, or its reply), and t
 evidence that the subscriber is away or misconfigured (`away.py`), which all workers
 share. While that is so, one delivery at a time is let through as a probe.
 
-A delivery that was being called in `SUSPECT_AFTER` outages is called alone, so that
-the next outage is its doing or not: then its failure counts, whatever comes after.
+The failures that told of an outage count against no event, as those after them do not:
+who was one of the first is found in `victims` when its next call is due. A delivery that
+was being called in `SUSPECT_AFTER` outages is called alone, so that the next outage is
+its doing or not: then its failure counts, whatever comes after.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from ofevents.process import unless
 from ofevents.subscriber import Postponed
 from ofevents.trigger.alone import Passage
 from ofevents.trigger.away import Away
-from ofevents.trigger.evidence import AWAY, Failure
+from ofevents.trigger.evidence import AWAY, Evidence, Failure
 
 FIRST_FULL: Final = 0.25
 LONGEST_FULL: Final = 5.0
@@ -73,6 +75,7 @@ class Door:
 
     Attributes:
         inside: direct deliveries that are in hand now.
+        victims: digests of the events whose failures told of the last outage.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Door:
             retrying: told of every failed call.
         """
         self.inside = 0
+        self.victims: set[str] = set()
         self.away = away
         self.passage = Passage()
         self.retrying = retrying
@@ -161,9 +165,11 @@ class Door:
         if self._waiting:
             self._waiting.popleft().set_result(True)
 
-    def returned(self) -> None:
-        """The subscriber is open again: all who wait go on."""
-        while self._waiting:
+    def turned(self, evidence: Evidence) -> None:
+        """The subscriber was closed, or is open again: then all who wait go on."""
+        if evidence.closed:
+            self.victims = set(evidence.events)
+        while self._waiting and not evidence.closed:
             self._waiting.popleft().set_result(False)
 
     def full(self, error: BusFull) -> None:
@@ -213,12 +219,30 @@ class Call:
 
     async def __aenter__(self) -> Self:
         await self._passing.__aenter__()
-        away = self._door.away
-        if away.closed and not self._probe:
+        refused = self._refused()
+        if refused is not None:
             await self._passing.__aexit__(None, None, None)
-            raise self._postponed(self._delivery, Unavailable(away.evidence.error))
+            raise refused
         self._began = self._door.clock.monotonic()
         return self
+
+    def _refused(self) -> Postponed | None:
+        """Why the call is not to be made now."""
+        door, delivery = self._door, self._delivery
+        if self._probe:
+            return None
+        error = Unavailable(door.away.evidence.error)
+        if door.victims and delivery.attempt and not self._alone and self._was_victim():
+            earlier = replace(delivery, attempt=delivery.attempt - 1)
+            return self._postponed(_in_outage(earlier), error)
+        return self._postponed(delivery, error) if door.away.closed else None
+
+    def _was_victim(self) -> bool:
+        """Whether its last failure told of the outage; asked once."""
+        event = _digest(self._delivery)
+        found = event in self._door.victims
+        self._door.victims.discard(event)
+        return found
 
     async def __aexit__(
         self,
@@ -235,19 +259,28 @@ class Call:
         """See `ofevents.subscriber.Call`."""
         door, delivery = self._door, self._delivery
         door.retrying(delivery, error)
-        last = delivery.events[-1]
-        wrong = isinstance(error, Misconfigured)
-        failure = Failure(digest(last.source, last.id), wrong, str(error), error.delay)
+        event, wrong = _digest(delivery), isinstance(error, Misconfigured)
+        failure = Failure(event, wrong, str(error), error.delay)
         if self._probe:
             await door.away.probe_failed(failure)
             return self._postponed(delivery, error)
         if not await door.away.failed(failure) or self._alone:
             return None
-        return self._postponed(replace(delivery, outages=delivery.outages + 1), error)
+        door.victims.discard(event)
+        return self._postponed(_in_outage(delivery), error)
 
     def _postponed(self, delivery: Delivery, error: Unavailable) -> Postponed:
         reason = self._door.away.evidence.closed or AWAY
         return Postponed(delivery, reason, error, 0.0)
+
+
+def _digest(delivery: Delivery) -> str:
+    last = delivery.events[-1]
+    return digest(last.source, last.id)
+
+
+def _in_outage(delivery: Delivery) -> Delivery:
+    return replace(delivery, outages=delivery.outages + 1)
 
 
 def _always(options: ResolvedDelivery) -> str | None:

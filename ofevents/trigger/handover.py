@@ -188,8 +188,7 @@ async def open_handover(
     def changed(evidence: Evidence) -> None:
         AWAY.labels(*labels(subscriber_id)).set(evidence.closed is not None)
         report(subscriber.name, "calls", evidence.trouble)
-        if evidence.closed is None:
-            door.returned()
+        door.turned(evidence)
 
     away = Away(
         bus.store,

@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
-from ofevents.bus.lease import Lease
 from ofevents.clock import Clock
 from ofevents.ports import Bus, Handler, Received
+from ofevents.ports.lease import Lease
 from ofevents.process import unless
 
 PREFIX: Final = "owner"

@@ -20,8 +20,10 @@ from ofevents.conformance.check_source import CHECKS, Check
 SOURCES = registry.names("ofevents.sources")
 VARIANTS = {
     "dapr": ("kafka", "jetstream", "stream", "kafka_binding"),
+    "file": ("lines", "files"),
     "mqtt": ("qos0", "qos1", "qos2", "v5", "v5_qos2", "shared"),
     "nats": ("core", "jetstream", "in_order"),
+    "redis": ("stream", "channel"),
 }
 _MODULES = {"dapr": "dapr_source"}
 """Of a source whose name is a bus's, too."""

@@ -20,7 +20,16 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.servers import ServerMissing, cache_dir, daprd, faketime, find, kafka, octokit
+from tests.servers import (
+    ServerMissing,
+    cache_dir,
+    daprd,
+    faketime,
+    find,
+    kafka,
+    kube_api,
+    octokit,
+)
 
 TOOLS: Final = {"java": "default-jre-headless", "mvn": "maven", "npm": "npm"}
 SERVERS: Final = {
@@ -63,6 +72,7 @@ ITEMS: Final = (
     Item(f"Apache Kafka {kafka.VERSION}", kafka.jars),
     Item("libfaketime", faketime.library),
     Item(f"GitHub webhook payloads {octokit.VERSION}", octokit.file),
+    Item(f"Kubernetes API server {kube_api.VERSION} (ten minutes)", kube_api.build),
     *(Item(command, partial(debian, command)) for command in SERVERS),
     Item(f"daprd {daprd.VERSION}", daprd.build),
 )

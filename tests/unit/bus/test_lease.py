@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ofevents.bus.broker import Broker
-from ofevents.bus.lease import Lease
 from ofevents.bus.memory_store import MemoryStore
 from ofevents.clock import ManualClock
 from ofevents.errors import Disconnected
 from ofevents.ports import Entry
+from ofevents.ports.lease import Lease
 
 TTL = 9.0
 

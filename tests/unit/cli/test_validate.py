@@ -118,8 +118,8 @@ spec:
   eventBus: default
   kafka:
     k: {brokers: "a:1", config: {group.id: mine}}
-  file:
-    m: {path: /var/log/a}
+  custom:
+    m: {source: kafak}
 """
 JOIN = """\
 apiVersion: events.openfunction.io/v1alpha1
@@ -144,9 +144,10 @@ def test_what_only_a_worker_knows_is_told_too(tmp_path: Path) -> None:
     kafka = found['spec.kafka.k.config["group.id"]']
     assert (kafka["severity"], kafka["line"]) == ("error", 7)
     assert "group.id cannot be set; use consumerGroup" in kafka["message"]
-    missing = found["spec.file.m"]
+    missing = found["spec.custom.m"]
     assert (missing["severity"], missing["blocks"]) == ("warning", True)
-    assert "no source 'file'" in missing["message"]
+    assert "no source 'kafak'" in missing["message"]
+    assert "did you mean kafka?" in missing["message"]
     joined = found["spec.inputs.k"]
     assert (joined["severity"], joined["line"]) == ("error", 7)
     assert "they never meet" in joined["message"]

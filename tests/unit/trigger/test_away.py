@@ -19,6 +19,7 @@ from ofevents.api.resolved import ResolvedBus
 from ofevents.clock import ManualClock
 from ofevents.errors import Misconfigured, Rejected, Unavailable
 from ofevents.ports import Delivery, Reply
+from ofevents.subscriber import Backoff
 from ofevents.trigger.away import key_of
 from ofevents.trigger.evidence import AWAY, Evidence
 from tests.unit.trigger.rig import (
@@ -285,20 +286,46 @@ async def test_a_refusal_is_an_answer_of_one_who_is_there(
         assert metric("ofevents_subscriber_away", **ONE) == 0
 
 
+@pytest.mark.parametrize("seed", range(5))
 async def test_an_event_that_kills_the_function_uses_up_its_own_retries_only(
-    function: Function, clock: ManualClock
+    function: Function, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
+    # As in life: two events that failed together do not meet again and again, and the
+    # retries of one take longer than the function's restart. With fewer than three events
+    # left there is no evidence that it is away.
+    chance = random.Random(seed)
+
+    def wait(backoff: Backoff, attempt: int, least: float, _: float) -> float:
+        return least + chance.random() * min(backoff.longest, backoff.first * 2.0 ** (attempt - 1))
+
+    monkeypatch.setattr(Backoff, "wait", wait)
     function.takes, function.poison = 0.1, "poison"
-    one = subscriber(delivery={"retries": 4, "concurrency": 8})
-    spec = trigger(one, inputs=inputs(a=None), bus=bus("deadly"))
+    one = subscriber(delivery={"retries": 5, "concurrency": 8, "backoff": 1.0, "max_backoff": 60.0})
+    spec = trigger(one, inputs=inputs(a=None), bus=bus(f"deadly-{seed}"))
     async with running(spec, clock) as worker, running(spec, clock):
         others = [str(n) for n in range(200)]
         events = [*map(event, others[:60]), event("poison"), *map(event, others[60:])]
         await worker.publish(A, *events)
-        await passes(clock, 120.0)
+        await passes(clock, 200.0)
         assert await letters(worker) == [("RetriesExhausted", "poison")]
         assert set(function.accepted) == set(others)
         assert function.deaths <= 14
+
+
+async def test_the_failures_that_told_of_an_outage_count_against_no_event(
+    function: Function, clock: ManualClock
+) -> None:
+    one = subscriber(delivery={"retries": 1, "backoff": 5.0, "max_backoff": 5.0})
+    async with running(trigger(one, inputs=inputs(a=None), bus=bus("told")), clock) as worker:
+        for _ in range(3):
+            function.error = unavailable
+            await worker.publish(A, *(event(f"{clock.now()}-{n}") for n in range(5)))
+            await passes(clock, 8.0)
+            function.error = None
+            await passes(clock, 0.2)
+        await passes(clock, 10.0)
+        assert len(function.accepted) == 15
+        assert await letters(worker) == []
 
 
 async def test_a_worker_whose_calls_succeed_refutes_what_another_has_seen(

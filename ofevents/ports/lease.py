@@ -1,7 +1,7 @@
 """A fenced lease: one owner at a time of something that several workers could do.
 
-Used for ordered lanes, probes of a subscriber that is away, and cron ticks
-(promise 9), on any Store:
+Used for ordered lanes, probes of a subscriber that is away, and sources of which one
+worker reads (promise 9), on any Store:
 
     async with Lease(store, "cron/shop/nightly", owner, ttl=15, clock=clock) as lease:
         while lease.held:
@@ -18,14 +18,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self
 
 import orjson
 
 from ofevents.clock import Clock
-from ofevents.errors import Conflict, TemporaryError
-from ofevents.ports import Store
+from ofevents.errors import Conflict, Disconnected, TemporaryError
+from ofevents.ports.store import Store
 
 _RENEWALS: Final = 3
 """Renewals within one time to live: two may fail."""
@@ -156,3 +157,28 @@ class Lease:
     def _lose(self) -> None:
         self._revision = 0
         self.lost.set()
+
+
+async def while_held(
+    lease: Lease, work: Callable[[], Awaitable[None]], *, standing_by: Callable[[], None]
+) -> None:
+    """Do `work` once the lease is ours; `standing_by` is called when that is not at once.
+
+    Raises:
+        Disconnected: the lease was lost, and `work` was cancelled; or what `work` raises.
+    """
+    if not await lease.acquire():
+        standing_by()
+    async with lease:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(_lost(lease), name=f"lease {lease.key}: watches")
+                await work()
+                watching.cancel()
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+
+async def _lost(lease: Lease) -> None:
+    await lease.lost.wait()
+    raise Disconnected(f"the lease {lease.key} was lost: another worker may have it")
