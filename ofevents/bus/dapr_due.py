@@ -20,9 +20,9 @@ import orjson
 from ofevents.bus import dapr_envelope as envelope
 from ofevents.bus.dapr_publish import Publisher
 from ofevents.bus.dapr_store import StateStore
-from ofevents.bus.lease import Lease
 from ofevents.clock import Clock
 from ofevents.errors import TemporaryError
+from ofevents.ports.lease import Lease
 from ofevents.telemetry import Log
 
 EVERY: Final = 1.0
