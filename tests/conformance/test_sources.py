@@ -19,7 +19,7 @@ from ofevents.conformance.check_source import CHECKS, Check
 
 SOURCES = registry.names("ofevents.sources")
 VARIANTS = {
-    "dapr": ("kafka", "jetstream", "stream", "kafka_binding"),
+    "dapr": ("kafka", "jetstream", "stream", "redis", "kafka_binding"),
     "file": ("lines", "files"),
     "mqtt": ("qos0", "qos1", "qos2", "v5", "v5_qos2", "shared"),
     "nats": ("core", "jetstream", "in_order"),

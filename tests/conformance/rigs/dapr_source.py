@@ -2,7 +2,7 @@
 
 What breaks is the sidecar: `break_` kills every one, `restart` starts them again. The
 brokers behind them go on. Variants: topics of Kafka (in batches) and JetStream (one by
-one, and over a stream), and Kafka as an input binding.
+one, and over a stream) and Redis, and Kafka as an input binding.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import nats
+from redis.asyncio import Redis
 
 from ofevents.api import dapr as components
 from ofevents.api.platform import DaprSpec
@@ -32,6 +33,7 @@ from tests.servers import free_port
 from tests.servers.daprd import Daprd, build
 from tests.servers.kafka import KafkaServer
 from tests.servers.nats import NatsServer
+from tests.servers.redis import RedisServer
 
 _PARTITIONS = 4
 _servers: list[KafkaServer] = []
@@ -57,6 +59,8 @@ class BesideSidecar(DaprSource):
         except Disconnected:
             raise
         except BaseException:
+            if self._rig.outlives:
+                raise
             self._rig.daprds.remove(self.daprd)
             await self.daprd.kill()
             raise
@@ -84,6 +88,8 @@ class DaprRig:
         self.in_flight = dapr_hand.IN_FLIGHT
         self.daprds: list[Daprd] = []
         self.broken = False
+        self.outlives = False
+        """Whether the sidecars live on when their worker ends; `close` ends them then."""
         self.put = put
         self.called = called
         type, settings = component
@@ -119,6 +125,10 @@ class DaprRig:
     async def poison(self) -> bool:
         await self.put([b"\xff not JSON"], True)
         return True
+
+    async def close(self) -> None:
+        for daprd in self.daprds:
+            await daprd.kill()
 
     async def break_(self) -> None:
         self.broken = True
@@ -218,6 +228,30 @@ async def _jetstream(called: bool) -> AsyncIterator[DaprRig]:
             called=called,
             topic="orders",
         )
+
+
+# -- Redis ----------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def open_redis() -> AsyncIterator[DaprRig]:
+    await _built()
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = await stack.enter_async_context(RedisServer(folder / "redis"))
+        client = await stack.enter_async_context(Redis.from_url(f"redis://{server.address}"))
+
+        async def put(bodies: Sequence[bytes], claim: bool) -> None:
+            for body in bodies:
+                await client.xadd("orders", {"data": body})
+
+        settings = {
+            "redisHost": server.address,
+            "processingTimeout": "3s",
+            "redeliverInterval": "1s",
+        }
+        component = ("pubsub.redis", settings)
+        yield DaprRig(folder, put, component, poisonable=False, topic="orders")
 
 
 async def close() -> None:
