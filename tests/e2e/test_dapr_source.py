@@ -122,6 +122,7 @@ async def test_nothing_is_lost(tmp_path: Path) -> None:
             await records.put(COUNT)
             await until(lambda: _more(reader, before), seconds=30, what="the stream goes on")
             await run.kill()
+            await records.put(COUNT)
             await run.start()
             await settle(records, reader)
             assert len(sidecars(tmp_path)) == 2, "those of the killed run are ended"

@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import nats
 from redis.asyncio import Redis
 
@@ -142,8 +143,9 @@ class DaprRig:
 
 
 async def _built() -> None:
-    """The loop's thread for files is there, too, before a check counts threads."""
+    """Before a check counts threads: the loop's one for files, and gRPC's one for all channels."""
     await asyncio.to_thread(build)
+    grpc.aio.init_grpc_aio()
 
 
 # -- Kafka ----------------------------------------------------------------------
