@@ -88,3 +88,18 @@ class DaprSpec(Model):
         default=None, description="Topic of a pub/sub component; leave it out for an input binding."
     )
     metadata: Anything | None = Field(default=None, description="Metadata of the subscription.")
+    sidecar: str | None = Field(
+        default=None,
+        pattern=r"^[^\s/]+:[0-9]+$",
+        description="Address host:port of the sidecar's gRPC API. Default: what Dapr tells its "
+        "apps (DAPR_GRPC_ENDPOINT, DAPR_GRPC_PORT), else 127.0.0.1:50001; `ofevents run` starts "
+        "a sidecar for a `component` written here.",
+    )
+    app_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port where the sidecar calls the worker (its app port; app protocol grpc). "
+        "Default: APP_PORT, as Dapr sets it. Without one a topic is read over a stream; an input "
+        "binding needs one.",
+    )

@@ -15,6 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 VERSION = 1
 
 
+DaprMode = Literal["sidecar", "standalone"]
+"""Where a worker that needs Dapr has its daprd: in its own Pod, or in one of its own that
+DAPR_HOST names to the worker. Read on the cluster only."""
+
+
 class Resolved(BaseModel):
     """Strict and immutable: an unknown field is a version mismatch."""
 
@@ -141,6 +146,7 @@ class ResolvedTrigger(Resolved):
     deletion_policy: Literal["Delete", "Retain"] = "Delete"
     suspend: bool = False
     log_level: str = "info"
+    dapr_mode: DaprMode = "sidecar"
     group: str
     dead_topic: str
     in_flight: int = 1024
@@ -182,6 +188,7 @@ class ResolvedSource(Resolved):
     dead_topic: str = ""
     suspend: bool = False
     log_level: str = "info"
+    dapr_mode: DaprMode = "sidecar"
 
 
 ResolvedWorker = Annotated[ResolvedSource | ResolvedTrigger, Field(discriminator="kind")]

@@ -145,13 +145,44 @@ class RedisSink(Model):
 class DaprSink(Model):
     """Invokes an app through Dapr, or an output binding."""
 
-    app_id: str | None = Field(default=None, description="Dapr app to invoke.")
-    method: str | None = Field(default=None, description="Its method.")
+    app_id: str | None = Field(
+        default=None, pattern=r"^[^/?#\s]+$", description="Dapr app to invoke."
+    )
+    method: str | None = Field(
+        default=None, pattern=r"^[^?#\s]+$", description="Its method, such as orders/paid."
+    )
     component: DaprComponent | None = Field(
         default=None, description="Output binding, written here."
     )
-    operation: str | None = Field(default=None, description="Operation of the binding.")
-    metadata: dict[str, str] = Field(default_factory=dict, description="Metadata of each call.")
+    component_name: str | None = Field(
+        default=None,
+        description="Name of the output binding in Dapr; alone, of one that exists already.",
+    )
+    operation: str | None = Field(
+        default=None, description="Operation of the binding, such as create."
+    )
+    metadata: dict[str, str] = Field(
+        default_factory=dict,
+        description="Metadata of each call of a binding, or headers of each invocation.",
+    )
+    sidecar: str | None = Field(
+        default=None,
+        pattern=r"^[^\s/]+:[0-9]+$",
+        description="Address host:port of the sidecar: its gRPC API for a binding, its HTTP API "
+        "for an app. Default: what Dapr tells its apps (DAPR_GRPC_PORT, DAPR_HTTP_PORT); "
+        "`ofevents run` starts a sidecar for a `component` written here.",
+    )
+
+    @model_validator(mode="after")
+    def _form(self) -> DaprSink:
+        binding = self.component is not None or self.component_name is not None
+        if (self.app_id is None) == (not binding):
+            raise ValueError("expected appId and method, or a component and its operation")
+        if binding and (self.operation is None or self.method is not None):
+            raise ValueError("an output binding needs operation, and has no method")
+        if not binding and (self.method is None or self.operation is not None):
+            raise ValueError("an app needs method, and has no operation")
+        return self
 
 
 SINKS: Final[dict[str, type[Model]]] = {

@@ -62,7 +62,8 @@ async def never_gives_a_message_up(rig: BusRig) -> None:
         async with consuming(bus, taken):
             await bus.publish(TOPIC, *messages("1"))
             await within(lambda: len(taken.seen) > times, f"it comes again after {times} retries")
-    require(taken.seen[-1].attempt == times + 1, f"its attempt is {taken.seen[-1].attempt}")
+    if rig.features.attempts:
+        require(taken.seen[-1].attempt == times + 1, f"its attempt is {taken.seen[-1].attempt}")
 
 
 async def settles_each_on_its_own(rig: BusRig) -> None:

@@ -26,6 +26,7 @@ from ofevents.local.datadir import DataDirectory
 from ofevents.local.deployment import Deployment
 from ofevents.local.programs import Program, Programs
 from ofevents.local.screen import JsonScreen, Screen, TextScreen
+from ofevents.local.sidecars import Sidecars
 from ofevents.local.way import Ways
 from ofevents.local.workers import Spec, Workers
 from ofevents.process import Stop, unless
@@ -94,6 +95,7 @@ class _Run:
         self.stop = stop
         self.health = Health(clock)
         self.ways = Ways(screen, clock)
+        self.sidecars = Sidecars(data.path, clock, daprd=options.daprd)
 
     async def run(self, resolution: Resolution, with_programs: Sequence[Program]) -> None:
         """Start everything, wait for a signal, stop in order."""
@@ -115,7 +117,7 @@ class _Run:
             showing = [group.create_task(buses.watch()), group.create_task(self.ways.show())]
             if self.options.port is not None:
                 showing.append(group.create_task(self._serve(self.options.port)))
-            self.stop.at_once.append(buses.kill)
+            self.stop.at_once += [self.sidecars.kill, buses.kill]
             if await unless(self.stop.event, deployment.prepare(resolution)):
                 self.data.write(buses=_dumped(deployment.embedded))
                 beside = self._programs(deployment.bus, with_programs)
@@ -142,12 +144,13 @@ class _Run:
         if self.options.log_level is None and spec.log_level == "debug":
             telemetry.configure_logging("debug", json=self.options.log_json)
             telemetry.log_from("debug")
-        if isinstance(spec, ResolvedSource):
-            await source.run(spec, health=self.health, clock=self.clock, stop=stop)
-        else:
-            await trigger.run(
-                spec, health=self.health, clock=self.clock, stop=stop, trace=self.ways.trace
-            )
+        async with self.sidecars.beside(spec) as placed:
+            if isinstance(placed, ResolvedSource):
+                await source.run(placed, health=self.health, clock=self.clock, stop=stop)
+            else:
+                await trigger.run(
+                    placed, health=self.health, clock=self.clock, stop=stop, trace=self.ways.trace
+                )
 
     async def _serve(self, port: int) -> None:
         await admin.serve(

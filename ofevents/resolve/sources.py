@@ -33,7 +33,7 @@ from ofevents.resolve.expressions import compile_filter, compile_value
 from ofevents.resolve.problems import Path
 from ofevents.resolve.scope import Scope
 from ofevents.resolve.targets import resolve_dead_letter, resolve_delivery, resolve_sink
-from ofevents.resolve.triggers import log_level, named_bus
+from ofevents.resolve.triggers import check_dapr_mode, dapr_mode, log_level, named_bus
 
 _SPEC: Final[Path] = ("spec",)
 _DEFAULT_TOPIC: Final = {"kafka": "topic", "redis": "stream", "rabbitmq": "queue"}
@@ -107,6 +107,7 @@ def _check_memory(scope: Scope, source: EventSource, bus: ResolvedBus | None) ->
 def resolve_source(scope: Scope, source: EventSource) -> list[tuple[str, ResolvedSource | None]]:
     """Each entry's name (`kafka/orders`) and its worker, None where it cannot run."""
     spec = source.spec
+    check_dapr_mode(scope, source.metadata.annotations)
     bus: ResolvedBus | None = None
     target: Target | None = None
     dead_letter: Target | None = None
@@ -157,6 +158,7 @@ def _worker(
         dead_topic=topics.dead(scope.namespace, owner_of(source)) if on_bus else "",
         suspend=spec.suspend,
         log_level=log_level(spec.log_level),
+        dapr_mode=dapr_mode(source.metadata.annotations),
         **way,
     )
 
@@ -233,6 +235,7 @@ def resolve_implicit(scope: Scope, source: EventSource) -> ResolvedTrigger | Non
         ),
         subscribers=(subscriber,),
         log_level=log_level(spec.log_level),
+        dapr_mode=dapr_mode(source.metadata.annotations),
         suspend=spec.suspend,
         group=topics.trigger_group(namespace, owner),
         dead_topic=topics.dead(namespace, owner),

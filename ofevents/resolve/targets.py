@@ -8,6 +8,7 @@ import re
 from typing import Any, Final
 
 from ofevents import registry
+from ofevents.api import dapr
 from ofevents.api.resolved import (
     HttpAuth,
     HttpTarget,
@@ -29,7 +30,7 @@ _PLACES: Final = {
     "mqtt": {"topic"},
     "rabbitmq": {"exchange", "routing_key"},
     "redis": {"stream"},
-    "dapr": {"app_id", "method", "operation"},
+    "dapr": {"app_id", "method", "component_name", "operation"},
 }
 """What a subscriber without a name is called after; never what may hold a credential."""
 
@@ -69,7 +70,7 @@ def resolve_sink(scope: Scope, path: Path, sink: Sink) -> Target | None:
     )
 
 
-def _broker(scope: Scope, path: Path, sink: Sink, name: str) -> SinkTarget | None:
+def _broker(scope: Scope, path: Path, sink: Sink, name: str) -> SinkTarget | HttpTarget | None:
     """A broker that is written to directly; the fields of an HTTP call have no place there."""
     own: Path = (*path, name)
     spec = scope.dump(own, getattr(sink, name))
@@ -85,6 +86,12 @@ def _broker(scope: Scope, path: Path, sink: Sink, name: str) -> SinkTarget | Non
             scope.error(
                 (*path, field), f"{field} is about an HTTP call; {name} has its own fields for it"
             )
+    if sink.dapr is not None and sink.dapr.app_id is not None:
+        return HttpTarget(uri=dapr.app_uri(sink.dapr), headers=sink.dapr.metadata)
+    if name == "dapr" and "component" in spec:
+        place = ".".join(map(str, path))
+        derived = dapr.name_of(scope.namespace, scope.document.name, place)
+        spec.setdefault("componentName", derived)
     key = spec.pop("key", None)
     scope.expression((*own, "key"), key, compile_key)
     if name == "mqtt" and spec["qos"] == 0:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Final, get_args
 
 from ofevents.api.eventsource import EventSource
 from ofevents.api.resolved import (
+    DaprMode,
     ResolvedBus,
     ResolvedInput,
     ResolvedSubscriber,
@@ -33,12 +35,31 @@ from ofevents.resolve.targets import (
     topic_target,
 )
 
+DAPR_SERVICE_MODE: Final = "openfunction.io/dapr-service-mode"
+
 
 def log_level(given: str | None) -> str:
     """Our word for a logLevel; OpenFunction's numbers above 1 are debug."""
     if given is None or not given.isdigit():
         return given or "info"
     return "debug" if int(given) > 1 else "info"
+
+
+def dapr_mode(annotations: Mapping[str, str]) -> DaprMode:
+    """What OpenFunction's annotation says; without it a sidecar, which scales with its worker.
+
+    (OpenFunction's own default is one standalone Dapr proxy for all workers.)
+    """
+    return "standalone" if annotations.get(DAPR_SERVICE_MODE) == "standalone" else "sidecar"
+
+
+def check_dapr_mode(scope: Scope, annotations: Mapping[str, str]) -> None:
+    """The annotation of an EventSource or a Trigger."""
+    given, modes = annotations.get(DAPR_SERVICE_MODE), get_args(DaprMode)
+    if given is not None and given not in modes:
+        path = ("metadata", "annotations", DAPR_SERVICE_MODE)
+        message = f"{given!r} is no way to run Dapr"
+        scope.error(path, message, expected=" or ".join(modes), near=nearest(given, modes))
 
 
 def named_bus(scope: Scope, path: Path, name: str) -> ResolvedBus | None:
@@ -50,6 +71,7 @@ def named_bus(scope: Scope, path: Path, name: str) -> ResolvedBus | None:
 def resolve_trigger(scope: Scope, trigger: Trigger) -> ResolvedTrigger | None:
     """Its worker; None where the scope's problems say why it cannot run."""
     spec, namespace = trigger.spec, scope.namespace
+    check_dapr_mode(scope, trigger.metadata.annotations)
     bus = named_bus(scope, ("spec", "eventBus"), spec.event_bus)
     if bus is not None:
         ordered = any(one.delivery is not None and one.delivery.ordered for one in spec.subscribers)
@@ -71,6 +93,7 @@ def resolve_trigger(scope: Scope, trigger: Trigger) -> ResolvedTrigger | None:
         deletion_policy=spec.deletion_policy,
         suspend=spec.suspend,
         log_level=log_level(spec.log_level),
+        dapr_mode=dapr_mode(trigger.metadata.annotations),
         group=topics.trigger_group(namespace, owner),
         dead_topic=topics.dead(namespace, owner),
     )

@@ -28,6 +28,7 @@ from ofevents.event import Event, digest, to_http, to_http_batch
 from ofevents.ports import Delivery, Reply
 from ofevents.subscriber import answer, client
 from ofevents.subscriber.answer import Answers
+from ofevents.subscriber.dapr import through_sidecar
 from ofevents.subscriber.oauth2 import OAuth2
 from ofevents.subscriber.outcome import TimedOut
 
@@ -214,6 +215,7 @@ async def open_http(
     Raises:
         ConfigError: the target is wrong; the path begins with `sink`.
     """
+    target = through_sidecar(target)
     async with AsyncExitStack() as stack:
         oauth2 = None
         if target.auth is not None and target.auth.oauth2 is not None:

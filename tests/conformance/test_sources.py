@@ -19,11 +19,14 @@ from ofevents.conformance.check_source import CHECKS, Check
 
 SOURCES = registry.names("ofevents.sources")
 VARIANTS = {
+    "dapr": ("kafka", "jetstream", "stream", "redis", "kafka_binding"),
     "file": ("lines", "files"),
     "mqtt": ("qos0", "qos1", "qos2", "v5", "v5_qos2", "shared"),
     "nats": ("core", "jetstream", "in_order"),
     "redis": ("stream", "channel"),
 }
+_MODULES = {"dapr": "dapr_source"}
+"""Of a source whose name is a bus's, too."""
 RIGS = [(name, variant) for name in SOURCES for variant in VARIANTS.get(name, ("rig",))]
 
 
@@ -38,7 +41,7 @@ def shared_servers() -> Iterator[None]:
 
 
 def _module(name: str) -> str:
-    return f"tests.conformance.rigs.{name}"
+    return f"tests.conformance.rigs.{_MODULES.get(name, name)}"
 
 
 @pytest.mark.timeout(180)

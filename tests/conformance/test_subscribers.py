@@ -14,7 +14,7 @@ from ofevents.conformance.check_subscriber import CHECKS, SUBSCRIBER, Check, Rig
 from ofevents.event import Event
 from ofevents.ports import Delivery
 from ofevents.subscriber import open_subscriber
-from tests.conformance.rigs import sinks, subscribers
+from tests.conformance.rigs import dapr_sinks, sinks, subscribers
 from tests.servers import until
 from tests.servers.sink import SinkProcess, sink_process
 
@@ -24,6 +24,7 @@ RIGS = [
     subscribers.topic_memory,
     subscribers.topic_jetstream,
     *sinks.RIGS,
+    *dapr_sinks.RIGS,
 ]
 
 

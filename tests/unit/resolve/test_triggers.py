@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ofevents import registry
 from ofevents.api.resolved import (
     HttpAuth,
     HttpTarget,
@@ -199,7 +200,10 @@ def test_a_dangling_ref_is_a_warning_that_blocks_the_trigger(tmp_path: Path) -> 
     assert resolution.blocked[0].name == "t"
 
 
-def test_a_sink_of_a_later_version_is_a_warning_that_blocks(tmp_path: Path) -> None:
+def test_a_sink_that_is_not_installed_is_a_warning_that_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "names", lambda group: ("kafka",))
     text = trigger("- {name: a, sink: {dapr: {appId: billing, method: paid}}}")
     problem = only(of(tmp_path, SHOP, text))
     assert problem.blocks and "cannot deliver to dapr yet" in problem.message

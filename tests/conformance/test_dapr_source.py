@@ -1,0 +1,125 @@
+"""What only the dapr source has: a worker dies and its sidecar lives on; bytes; a cron binding."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from ofevents.api import dapr as components
+from ofevents.api.platform import DaprSpec
+from ofevents.clock import SystemClock
+from ofevents.conformance.source_rig import Emitted, Working, within, working
+from ofevents.ports import SourceIdentity
+from ofevents_adapters.dapr import DaprSource
+from tests.conformance.rigs import dapr_source
+from tests.servers import free_port, until
+from tests.servers.daprd import Daprd
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_servers() -> Iterator[None]:
+    yield
+    asyncio.run(dapr_source.close())
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@pytest.mark.parametrize("variant", ["kafka", "kafka_binding", "jetstream", "redis"])
+async def test_a_worker_that_dies_loses_nothing_though_its_sidecar_goes_on(variant: str) -> None:
+    async with getattr(dapr_source, f"open_{variant}")() as rig:
+        rig.outlives = True
+        emit, worker, source = Emitted(rig), Working(), rig.make()
+        try:
+            running = asyncio.create_task(worker.run(source, rig, emit))
+            await within(lambda: bool(worker.started), "started was called")
+            keys = list(await rig.feed(20))
+            await emit.settles(keys)
+            emit.gate.clear()
+            keys += await rig.feed(20)
+            await within(lambda: emit.inside > 0, "a record came to emit")
+            await _end(running)
+            keys += await rig.feed(20)
+            # Now the sidecar calls nobody: with Dapr's defaults an input binding would
+            # have run through all records by the time of its second failure.
+            await until(
+                lambda: source.daprd.log(100_000).count("rror processing") > 1,
+                seconds=30,
+                what="the sidecar fails to call the worker",
+            )
+            emit.gate.set()
+            running = asyncio.create_task(worker.run(source, rig, emit))
+            await emit.settles(keys)
+            await _end(running)
+        finally:
+            await rig.close()
+
+
+@pytest.mark.parametrize("variant", ["kafka", "jetstream", "stream", "redis"])
+async def test_a_cloudevent_arrives_byte_for_byte(variant: str) -> None:
+    data = b'{"b": 9007199254740993, "a": 1.10, "c": "<&>"}'
+    plain = (
+        b'{"specversion":"1.0","id":"i","source":"/s","type":"t","time":"2024-01-02T03:04:05.678901'
+        b'+02:00","traceparent":"00-1","count":3,"data":%b}' % data
+    )
+    binary = orjson.dumps(
+        {
+            **{"specversion": "1.0", "id": "j", "source": "/s", "type": "t"},
+            **{"datacontenttype": "image/png", "data_base64": base64.b64encode(b"\x00\xff")},
+        },
+        default=bytes.decode,
+    )
+    async with getattr(dapr_source, f"open_{variant}")() as rig:
+        emit = Emitted(rig)
+        async with working(rig, emit):
+            await rig.put([plain, binary], False)
+            await within(lambda: len(emit.settled) == 2, "both arrive")
+    found = {event.id: event for event in emit.settled}
+    assert found["i"].data == data
+    assert found["i"].attributes["time"] == "2024-01-02T03:04:05.678901+02:00"
+    assert found["i"].attributes["traceparent"] == "00-1"
+    assert found["i"].attributes["count"] == 3
+    assert found["j"].data == b"\x00\xff"
+
+
+async def test_a_cron_binding_calls_the_worker(tmp_path: Path) -> None:
+    port = free_port()
+    identity = SourceIdentity("default", "shop", "dapr", "tick")
+    daprd = Daprd(tmp_path, app_port=port)
+    schedule = {"name": "schedule", "value": "@every 1s"}
+    spec = DaprSpec.model_validate(
+        {
+            "component": {"type": "bindings.cron", "metadata": [schedule]},
+            "sidecar": daprd.address,
+            "appPort": port,
+        }
+    )
+    assert spec.component is not None
+    name = components.name_of("default", "shop", "tick")
+    daprd.write(components.input_component(name, spec.component, identity.group))
+    source = DaprSource(spec, identity, clock=SystemClock())
+    assert source.features.guarantee == "at-most-once"
+    seen = []
+
+    async def emit(*events: object) -> None:
+        seen.extend(events)
+
+    async with daprd:
+        running = asyncio.create_task(source.run(emit, store=None, started=lambda where: None))
+        try:
+            await until(lambda: len(seen) >= 2 or running.done(), seconds=20, what="it ticks twice")
+        finally:
+            await _end(running)
+    first, second = seen[:2]
+    assert first.attributes["subject"] == name
+    assert first.id != second.id
+    assert "daprreadtimeutc" in first.attributes
