@@ -81,10 +81,14 @@ class Resources:
         try:
             async with asyncio.timeout(WITHIN):
                 while True:
-                    loaded = await self._link.components()
-                    left = names - loaded if there else names & loaded
-                    if not left:
-                        return
+                    try:
+                        loaded = await self._link.components()
+                    except Disconnected:
+                        pass  # a lost call tells nothing; a sidecar that is gone does at the end
+                    else:
+                        left = names - loaded if there else names & loaded
+                        if not left:
+                            return
                     await asyncio.sleep(_LOOK_EVERY)
         except TimeoutError:
             what = "has not loaded" if there else "has not ended"

@@ -25,6 +25,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from tests.conformance.rigs import kafka_member
+from tests.conformance.rigs.kafka_member import PATIENT, SESSION
 from tests.conformance.rigs.kafka import KafkaRig, close, open_rig
 from tests.e2e.processes import Program
 from tests.servers import until
@@ -67,9 +68,9 @@ class Group:
             }
         )
 
-    async def join(self, name: str) -> Program:
+    async def join(self, name: str, session: float = SESSION) -> Program:
         """Start a member; returns once it has settled something."""
-        arguments = (name, self.rig.server.brokers, self.rig.topic, self._path)
+        arguments = (name, self.rig.server.brokers, self.rig.topic, self._path, str(session))
         member = Program(self._folder, sys.executable, MEMBER, *arguments)
         await self._stack.enter_async_context(member)
         await self.works(name)
@@ -192,9 +193,9 @@ async def group(folder: Path) -> AsyncIterator[Group]:
 async def test_in_good_order_nothing_comes_twice(tmp_path: Path) -> None:
     """Members join and leave, partitions are added; all while records come."""
     async with group(tmp_path) as made:
-        one = await made.join("one")
-        two = await made.join("two")
-        await made.join("three")
+        one = await made.join("one", PATIENT)
+        two = await made.join("two", PATIENT)
+        await made.join("three", PATIENT)
         assert await one.terminate() == 0
         await made.grow(PARTITIONS + 2)
         await until(

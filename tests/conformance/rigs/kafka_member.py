@@ -1,6 +1,6 @@
 """One member of a consumer group in a process of its own, to be killed and paused.
 
-python tests/conformance/rigs/kafka_member.py NAME BROKERS TOPIC FILE
+python tests/conformance/rigs/kafka_member.py NAME BROKERS TOPIC FILE SESSION
 
 Its emit writes to FILE, which all members append to, one line per record:
 `offered NAME PARTITION OFFSET` when it begins and `settled ...` when it returns. What
@@ -29,15 +29,17 @@ BATCH: Final = 20
 DELAY: Final = 0.03
 """Seconds that each emit takes."""
 SESSION: Final = 1.5
-"""Seconds after which the group takes a silent member for dead."""
+"""Seconds after which the group takes a silent member for dead: short where one dies, ..."""
+PATIENT: Final = 30.0
+"""... and long where none does, so that a busy machine does not make one look so."""
 
 
 def identity(topic: str) -> SourceIdentity:
     return SourceIdentity("default", topic, "kafka", "orders")
 
 
-async def main(name: str, brokers: str, topic: str, file: str) -> None:
-    """Read until SIGTERM."""
+async def main(name: str, brokers: str, topic: str, file: str, session: str) -> None:
+    """Read until SIGTERM; `session` in seconds."""
     log = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def write(what: str, events: tuple[Event, ...]) -> None:
@@ -56,7 +58,7 @@ async def main(name: str, brokers: str, topic: str, file: str) -> None:
         brokers=[brokers],
         topic=topic,
         config={
-            "session.timeout.ms": str(int(SESSION * 1000)),
+            "session.timeout.ms": str(int(float(session) * 1000)),
             "heartbeat.interval.ms": "300",
             "topic.metadata.refresh.interval.ms": "500",
         },
@@ -70,4 +72,4 @@ async def main(name: str, brokers: str, topic: str, file: str) -> None:
 
 
 if __name__ == "__main__":
-    process.run(main(*sys.argv[1:5]))
+    process.run(main(*sys.argv[1:6]))
