@@ -42,7 +42,7 @@ class Index:
         self._documents = documents
         self._dead = dead
         self._clock = documents.clock
-        self._folders: set[str] = set()
+        self._folders: dict[str, asyncio.Task[dict[str, float]]] = {}
         self._shards: dict[str, _Shard] = {}
 
     async def add(self, key: str) -> None:
@@ -50,9 +50,7 @@ class Index:
         folder, _, name = key.rpartition("/")
         if "/" not in key:
             folder = _ROOT
-        if folder not in self._folders:
-            await self._change(_FOLDERS, lambda names: names.setdefault(folder, 0.0) is None)
-            self._folders.add(folder)
+        await self._made(folder)
         wire = _shard(folder, zlib.crc32(name.encode()) % SHARDS)
         shard = self._shards.setdefault(wire, _Shard())
         shard.wanted.add(name)
@@ -67,6 +65,16 @@ class Index:
                     raise
                 if len(names) >= max(GROWN, 2 * shard.alive):
                     shard.alive = len(await self._strike(folder, wire))
+
+    async def _made(self, folder: str) -> None:
+        """Write it down once, however many need it at the same time."""
+        task = self._folders.get(folder)
+        if task is None or (task.done() and (task.cancelled() or task.exception())):
+            change = self._change(_FOLDERS, lambda names: names.setdefault(folder, 0.0))
+            task = self._folders[folder] = asyncio.create_task(change)
+        if not task.done():
+            # Its other waiters stay when one of them is cancelled.
+            await asyncio.shield(task)
 
     def _say(self, names: dict[str, float], wanted: set[str]) -> None:
         now = self._clock.now()

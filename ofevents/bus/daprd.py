@@ -154,7 +154,8 @@ class Sidecar:
     async def _end_orphans(self) -> None:
         for process in psutil.process_iter(["cmdline"]):
             line = process.info["cmdline"] or []
-            if str(self.resources) in line and line[0] == str(self._binary):
+            ours = f"--resources-path={self.resources}" in line
+            if ours and Path(line[0]).name.startswith("daprd"):
                 self._log.warning("stopped", reason="left behind by a killed run", pid=process.pid)
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
