@@ -25,8 +25,8 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from tests.conformance.rigs import kafka_member
-from tests.conformance.rigs.kafka_member import PATIENT, SESSION
 from tests.conformance.rigs.kafka import KafkaRig, close, open_rig
+from tests.conformance.rigs.kafka_member import PATIENT, SESSION
 from tests.e2e.processes import Program
 from tests.servers import until
 
