@@ -195,7 +195,8 @@ async def rig(
 
     Args:
         delay: how long the function takes for a call, in seconds.
-        clocks: the wall clocks of the source and of the Trigger's workers, in this order.
+        clocks: the wall clocks of the Trigger's workers. The source has the machine's:
+            librdkafka's waits do not come back under libfaketime, and it asks for no time.
     """
     async with AsyncExitStack() as stack:
         kafka = await stack.enter_async_context(KafkaServer())
@@ -220,7 +221,7 @@ async def rig(
         made = await specs(resources, folder / "specs")
         _bound(made[SPECS["trigger"]], bounds.in_flight)
         kinds = ["source", *TRIGGERS * ["trigger"]]
-        times = [clock.environment for clock in clocks] or [{} for _ in kinds]
+        times = [{}, *([clock.environment for clock in clocks] or TRIGGERS * [{}])]
         workers = [
             Ofevents(folder, kind, "-f", made[SPECS[kind]], worker=True, **time)
             for kind, time in zip(kinds, times, strict=True)

@@ -55,7 +55,7 @@ async def test_a_long_run_under_every_fault(
         except ServerMissing as error:
             missing.append(str(error))
         try:
-            clocks = [FakeClock(tmp_path / f"clock{number}") for number in range(1 + TRIGGERS)]
+            clocks = [FakeClock(tmp_path / f"clock{number}") for number in range(TRIGGERS)]
         except ServerMissing as error:
             missing.append(str(error))
         if missing and request.config.getoption("--require-servers"):

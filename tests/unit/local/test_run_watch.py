@@ -91,6 +91,7 @@ async def test_a_source_that_moves_and_a_new_one(tmp_path: Path) -> None:
         await run.until(lambda: "gone EventSource default/outlet/orders" in run.texts(), "it goes")
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("watched", [True, False])
 async def test_a_renamed_subscriber_leaves_dead_letters(tmp_path: Path, watched: bool) -> None:
     """Renamed under `--watch`, or while nothing ran."""
@@ -120,7 +121,8 @@ async def test_a_renamed_subscriber_leaves_dead_letters(tmp_path: Path, watched:
             inbox = "inbox.default.checkout.charge"
             return "dead.default.checkout" in topics and inbox not in [*topics, *groups]
 
-        await until(settled, seconds=20, what="its inbox is in the dead letters")
+        # What a stopping worker was just being given comes after the ack wait of 30 s.
+        await until(settled, seconds=60, what="its inbox is in the dead letters")
 
 
 async def test_a_trigger_that_went_while_nothing_ran_is_told(tmp_path: Path) -> None:
