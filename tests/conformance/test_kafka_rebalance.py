@@ -22,11 +22,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from tests.conformance.rigs import kafka_member
 from tests.conformance.rigs.kafka import KafkaRig, close, open_rig
-from tests.conformance.rigs.kafka_member import PATIENT, SESSION
+from tests.conformance.rigs.kafka_member import SESSION
 from tests.e2e.processes import Program
 from tests.servers import until
 
@@ -128,8 +128,15 @@ class Group:
     async def committed(self) -> dict[int, int]:
         """What the group would begin at: a partition without a position at 0."""
         asked = [TopicPartition(self.rig.topic, one) for one in list(self.produced)]
-        answer = await asyncio.to_thread(self._position.committed, asked, 10)
-        return {one.partition: max(0, one.offset) for one in answer}
+        while True:
+            try:
+                answer = await asyncio.to_thread(self._position.committed, asked, 10)
+            except KafkaException as error:
+                if not error.args[0].retriable():  # the group's coordinator moves, or loads
+                    raise
+                await asyncio.sleep(0.1)
+            else:
+                return {one.partition: max(0, one.offset) for one in answer}
 
     async def look(self) -> None:
         """Compare what is committed with what is settled, until cancelled."""
@@ -190,12 +197,16 @@ async def group(folder: Path) -> AsyncIterator[Group]:
         assert made.out_of_order() == []
 
 
-async def test_in_good_order_nothing_comes_twice(tmp_path: Path) -> None:
-    """Members join and leave, partitions are added; all while records come."""
+async def test_in_good_order_little_comes_twice(tmp_path: Path) -> None:
+    """Members join and leave, partitions are added; all while records come.
+
+    A commit in the middle of a rebalance can be refused by the broker: what the one who
+    gives its partitions away has in hand then comes again, and no more than that.
+    """
     async with group(tmp_path) as made:
-        one = await made.join("one", PATIENT)
-        two = await made.join("two", PATIENT)
-        await made.join("three", PATIENT)
+        one = await made.join("one")
+        two = await made.join("two")
+        await made.join("three")
         assert await one.terminate() == 0
         await made.grow(PARTITIONS + 2)
         await until(
@@ -205,7 +216,7 @@ async def test_in_good_order_nothing_comes_twice(tmp_path: Path) -> None:
         )
         assert await two.terminate() == 0
         await made.works("three", partitions=PARTITIONS + 2)
-    assert made.repeated() == {}
+    assert made.repeated().total() <= 3 * kafka_member.IN_FLIGHT, "two leave, and one grows"
 
 
 async def test_a_killed_member_costs_what_it_had_in_hand(tmp_path: Path) -> None:

@@ -29,9 +29,7 @@ BATCH: Final = 20
 DELAY: Final = 0.03
 """Seconds that each emit takes."""
 SESSION: Final = 1.5
-"""Seconds after which the group takes a silent member for dead: short where one dies, ..."""
-PATIENT: Final = 30.0
-"""... and long where none does, so that a busy machine does not make one look so."""
+"""Seconds after which the group takes a silent member for dead."""
 
 
 def identity(topic: str) -> SourceIdentity:
