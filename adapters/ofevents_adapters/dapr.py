@@ -126,7 +126,9 @@ class DaprSource:
     async def _subscribed(self, sidecar: Sidecar) -> None:
         """Wait until the sidecar has asked us what to read.
 
-        An input binding is read once the sidecar has seen our port, and it does not tell.
+        It asks when it first sees our port, and if that fails, never again by itself; its
+        health check has it ask again. An input binding whose direction is told is read
+        without asking; another one is not if the asking failed, and nobody can tell.
         """
         where = self._settings
         if where.topic is None:
@@ -138,5 +140,7 @@ class DaprSource:
         except TimeoutError:
             raise Disconnected(
                 f"the Dapr sidecar at {where.sidecar} has not subscribed to {where.topic}: is "
-                f"{where.app_port} its app port, with app protocol grpc?"
+                f"{where.app_port} its app port, with app protocol grpc? If so, it has asked this "
+                "worker once, in vain: restart it, and run it with --enable-app-health-check "
+                "(annotation dapr.io/enable-app-health-check), which has it ask again"
             ) from None

@@ -63,17 +63,24 @@ class Daprd:
             "--dapr-internal-grpc-port": str(ports[3]),
             "--metrics-port": str(ports[4]),
             "--dapr-listen-addresses": "127.0.0.1",
-            "--resources-path": str(self._resources),
         }
         if app:
             flags |= {"--app-port": str(ports[0]), "--app-protocol": "grpc"}
-        self._command = [str(binary), *(part for flag in flags.items() for part in flag)]
+            # It asks the app again what to read when it was not there, and reads nothing while
+            # it is not: an input binding would lose it.
+            flags |= {"--enable-app-health-check": "true", "--app-health-probe-interval": "1"}
+        self._command = [str(binary), self._own, *(f"{k}={v}" for k, v in flags.items())]
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
 
     @property
     def _resources(self) -> Path:
         return self._folder / "resources"
+
+    @property
+    def _own(self) -> str:
+        """The flag by which one that a killed run left behind is known."""
+        return f"--resources-path={self._resources}"
 
     @property
     def log_file(self) -> Path:
@@ -147,7 +154,7 @@ class Daprd:
     async def _end_orphans(self) -> None:
         for process in psutil.process_iter(["cmdline"]):
             line = process.info["cmdline"] or []
-            if str(self._resources) in line and line[0] == str(self._binary):
+            if self._own in line and line[0] == str(self._binary):
                 self._log.warning("stopped", reason="left behind by a killed run", pid=process.pid)
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()

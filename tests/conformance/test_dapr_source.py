@@ -34,34 +34,84 @@ async def _end(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
 
 
+FAILS, GONE = "rror processing", "App entered un-healthy status"
+
+
+@pytest.mark.parametrize("sees", [FAILS, GONE], ids=["soon_back", "long_gone"])
 @pytest.mark.parametrize("variant", ["kafka", "kafka_binding", "jetstream", "redis"])
-async def test_a_worker_that_dies_loses_nothing_though_its_sidecar_goes_on(variant: str) -> None:
+async def test_a_worker_that_dies_loses_nothing_though_its_sidecar_goes_on(
+    variant: str, sees: str
+) -> None:
+    """Soon back, it takes events that come behind those whose calls have failed meanwhile."""
     async with getattr(dapr_source, f"open_{variant}")() as rig:
         rig.outlives = True
         emit, worker, source = Emitted(rig), Working(), rig.make()
-        try:
-            running = asyncio.create_task(worker.run(source, rig, emit))
-            await within(lambda: bool(worker.started), "started was called")
-            keys = list(await rig.feed(20))
-            await emit.settles(keys)
-            emit.gate.clear()
-            keys += await rig.feed(20)
-            await within(lambda: emit.inside > 0, "a record came to emit")
-            await _end(running)
-            keys += await rig.feed(20)
-            # Now the sidecar calls nobody: with Dapr's defaults an input binding would
-            # have run through all records by the time of its second failure.
-            await until(
-                lambda: source.daprd.log(100_000).count("rror processing") > 1,
-                seconds=30,
-                what="the sidecar fails to call the worker",
-            )
-            emit.gate.set()
-            running = asyncio.create_task(worker.run(source, rig, emit))
-            await emit.settles(keys)
-            await _end(running)
-        finally:
-            await rig.close()
+        running = asyncio.create_task(worker.run(source, rig, emit))
+        await within(lambda: bool(worker.started), "started was called")
+        keys = list(await rig.feed(20))
+        await emit.settles(keys)
+        emit.gate.clear()
+        keys += await rig.feed(20)
+        await within(lambda: emit.inside > 0, "a record came to emit")
+        await _end(running)
+        keys += await rig.feed(20)
+        await until(
+            lambda: sees in source.daprd.log(100_000),
+            seconds=30,
+            what="the sidecar calls nobody",
+        )
+        emit.gate.set()
+        running = asyncio.create_task(worker.run(source, rig, emit))
+        keys += await rig.feed(20)
+        await emit.settles(keys)
+        await _end(running)
+
+
+async def _asked_in_vain(daprd: Daprd, *, looks: bool) -> None:
+    """Start it, and let it ask somebody on its app's port who gives no answer.
+
+    Without a health check it asks until it gives up, with one it looks now and then.
+    """
+    calls = 0
+
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        calls += 1
+        writer.close()
+
+    server = await asyncio.start_server(close, "127.0.0.1", daprd.app_port)
+    async with server:
+        await daprd.start()
+        await until(
+            lambda: calls >= 5 if looks else "error getting topic list" in daprd.log(100_000),
+            seconds=60,
+            what="it has asked in vain",
+        )
+
+
+@pytest.mark.parametrize("variant", ["jetstream", "kafka_binding"])
+async def test_a_sidecar_that_has_asked_in_vain_asks_again(variant: str) -> None:
+    async with getattr(dapr_source, f"open_{variant}")() as rig:
+        emit, source = Emitted(rig), rig.make()
+        rig.daprds.append(source.daprd)
+        await _asked_in_vain(source.daprd, looks=True)
+        keys = await rig.feed(5)
+        running = asyncio.create_task(Working().run(source, rig, emit))
+        await emit.settles(keys)
+        await _end(running)
+
+
+async def test_a_sidecar_that_does_not_ask_again_is_told_of() -> None:
+    async with dapr_source.open_jetstream() as rig:
+        rig.health_check = False
+        source, worker = rig.make(), Working()
+        rig.daprds.append(source.daprd)
+        await _asked_in_vain(source.daprd, looks=False)
+        running = asyncio.create_task(worker.run(source, rig, Emitted(rig)))
+        await within(lambda: bool(worker.lost), "Disconnected was raised")
+        assert "--enable-app-health-check" in str(worker.lost[0])
+        assert not worker.started
+        await _end(running)
 
 
 @pytest.mark.parametrize("variant", ["kafka", "jetstream", "stream", "redis"])

@@ -14,7 +14,8 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import grpc
 import nats
@@ -89,8 +90,9 @@ class DaprRig:
         self.in_flight = dapr_hand.IN_FLIGHT
         self.daprds: list[Daprd] = []
         self.broken = False
+        self.health_check = True
         self.outlives = False
-        """Whether the sidecars live on when their worker ends; `close` ends them then."""
+        """Whether the sidecars live on when their worker ends."""
         self.put = put
         self.called = called
         type, settings = component
@@ -105,7 +107,7 @@ class DaprRig:
     def make(self) -> BesideSidecar:
         port = free_port() if self.called else 0
         folder = self._folder / f"sidecar{next(self._sidecars)}"
-        daprd = Daprd(folder, app_id=folder.name, app_port=port)
+        daprd = Daprd(folder, app_id=folder.name, app_port=port, health_check=self.health_check)
         where = {"sidecar": daprd.address, **({"appPort": port} if port else {})}
         spec = DaprSpec.model_validate({**self.fields, **where})
         who = self.identity
@@ -127,7 +129,16 @@ class DaprRig:
         await self.put([b"\xff not JSON"], True)
         return True
 
-    async def close(self) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the sidecars whose worker did not, as one that waits to run again."""
         for daprd in self.daprds:
             await daprd.kill()
 
@@ -187,7 +198,8 @@ async def _kafka(type: str) -> AsyncIterator[DaprRig]:
     if type == "bindings.kafka":
         settings["topics"], fields = topic, {}
     with tempfile.TemporaryDirectory() as folder:
-        yield DaprRig(Path(folder), put, (type, settings), **fields)
+        async with DaprRig(Path(folder), put, (type, settings), **fields) as rig:
+            yield rig
 
 
 # -- JetStream ------------------------------------------------------------------
@@ -222,14 +234,10 @@ async def _jetstream(called: bool) -> AsyncIterator[DaprRig]:
 
         settings = {"natsURL": server.url, "ackWait": "5s"}
         # A JetStream message's headers do not come through Dapr: nothing can claim.
-        yield DaprRig(
-            folder,
-            put,
-            ("pubsub.jetstream", settings),
-            poisonable=False,
-            called=called,
-            topic="orders",
-        )
+        component = ("pubsub.jetstream", settings)
+        rig = DaprRig(folder, put, component, poisonable=False, called=called, topic="orders")
+        async with rig:
+            yield rig
 
 
 # -- Redis ----------------------------------------------------------------------
@@ -253,7 +261,8 @@ async def open_redis() -> AsyncIterator[DaprRig]:
             "redeliverInterval": "1s",
         }
         component = ("pubsub.redis", settings)
-        yield DaprRig(folder, put, component, poisonable=False, topic="orders")
+        async with DaprRig(folder, put, component, poisonable=False, topic="orders") as rig:
+            yield rig
 
 
 async def close() -> None:
