@@ -63,7 +63,7 @@ async def test_an_apps_status_means_what_a_functions_does(
 
 async def test_an_app_that_is_not_there_can_come_back(tmp_path: Path) -> None:
     async with dapr_app() as rig, rig.open(ResolvedDelivery()) as subscriber:
-        await rig.app.stop()
+        await rig.end_app()
         with pytest.raises(Unavailable) as caught:
             await subscriber.deliver(Delivery(SUBSCRIBER, (EVENT,)))
         assert not isinstance(caught.value, Misconfigured)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,14 @@ def sidecars(folder: Path) -> list[psutil.Process]:
         if Path(line[0]).name.startswith("daprd") and str(folder) in " ".join(line):
             found.append(one)
     return found
+
+
+@pytest.fixture(autouse=True)
+def _no_sidecar_is_left(tmp_path: Path) -> Iterator[None]:
+    """A killed run leaves its sidecars to the next one, and a test that fails has none."""
+    yield
+    for one in sidecars(tmp_path):
+        one.kill()
 
 
 class Records:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import threading
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ofevents.api import dapr
 from ofevents.api.platform import DaprComponent
@@ -26,6 +27,8 @@ from tests.conformance.rigs.sinks import KafkaReader, SinkRig, shared
 from tests.servers.daprd import Daprd
 from tests.servers.kafka import KafkaServer
 from tests.servers.sink import Sink
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -58,9 +61,10 @@ class AppRig:
     typed = False
     largest = 900_000
 
-    def __init__(self, daprd: Daprd, app: Sink) -> None:
+    def __init__(self, daprd: Daprd, app: Sink, elsewhere: Elsewhere) -> None:
         self.daprd = daprd
         self.app = app
+        self._elsewhere = elsewhere
         url = dapr.invoke_url("dapr://billing/orders/paid", f"http://127.0.0.1:{daprd.http}")
         self.target = HttpTarget(uri=url)
 
@@ -76,6 +80,10 @@ class AppRig:
     async def arrived(self) -> list[Event]:
         return [event for seen in self.app.seen for event in seen.events]
 
+    async def end_app(self) -> None:
+        """The app is gone, its sidecar is not."""
+        await self._elsewhere(self.app.stop())
+
     async def break_(self) -> None:
         await self.daprd.kill()
 
@@ -83,11 +91,43 @@ class AppRig:
         await self.daprd.start()
 
 
+class Elsewhere:
+    """Runs what it is given on a loop of its own, in a thread.
+
+    daprd connects to its app when it likes: on the test's loop that would be a task that
+    a check takes for one of the subscriber's.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+
+    async def __call__(self, work: Coroutine[Any, Any, T]) -> T:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@asynccontextmanager
+async def _app() -> AsyncIterator[tuple[Sink, Elsewhere]]:
+    elsewhere, app = Elsewhere(), Sink()
+    try:
+        await elsewhere(app.start())
+        yield app, elsewhere
+        await elsewhere(app.stop())
+    finally:
+        elsewhere.close()
+
+
 @asynccontextmanager
 async def dapr_app() -> AsyncIterator[AppRig]:
     with tempfile.TemporaryDirectory() as folder:
         async with (
-            Sink() as app,
+            _app() as (app, elsewhere),
             # Its app answers a health check as it answers everything else, with errors too.
             Daprd(
                 Path(folder),
@@ -97,7 +137,7 @@ async def dapr_app() -> AsyncIterator[AppRig]:
                 health_check=False,
             ) as daprd,
         ):
-            yield AppRig(daprd, app)
+            yield AppRig(daprd, app, elsewhere)
 
 
 RIGS = (dapr_binding, dapr_app)
