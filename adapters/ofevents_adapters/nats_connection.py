@@ -29,6 +29,16 @@ _LEAVE: Final = 2.0
 _SECRETS: Final = ("user", "password", "token")
 
 
+def end_if_cancelled() -> None:
+    """Raise the CancelledError that `asyncio.wait_for`, which nats-py calls, may swallow.
+
+    To be called after a question that something goes on after; not while ending.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class Connection:
     """Connected while in the `async with`; `client` is nats-py's."""
 
@@ -65,9 +75,7 @@ class Connection:
                 # nats-py takes the end of the stream for an answer.
                 raise nats.errors.UnexpectedEOF
             self._insist_on_tls()
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise asyncio.CancelledError  # wait_for in nats-py may have swallowed it
+            end_if_cancelled()
         except BaseException as error:
             await self._close()
             if isinstance(error, (nats.errors.Error, OSError, TimeoutError)):

@@ -20,7 +20,7 @@ from ofevents.api.messaging import NatsStream
 from ofevents.errors import ConfigError, Disconnected, OfeventsError
 from ofevents.ports import SourceIdentity
 from ofevents_adapters.nats_config import Settings
-from ofevents_adapters.nats_connection import ANSWER, Connection
+from ofevents_adapters.nats_connection import ANSWER, Connection, end_if_cancelled
 
 NANO: Final = 1_000_000_000
 _MARK: Final = "ofevents.source"
@@ -99,6 +99,7 @@ class Consumers:
     async def _ask(self, subject: str, **body: Any) -> dict[str, Any]:
         text = orjson.dumps(body) if body else b""
         answer = await self._connection.client.request(f"$JS.API.{subject}", text, timeout=ANSWER)
+        end_if_cancelled()
         found: dict[str, Any] = orjson.loads(answer.data)
         if (error := found.get("error")) is not None:
             raise _Refused(error)

@@ -23,7 +23,7 @@ from ofevents.event import Event
 from ofevents.ports import Emit
 from ofevents.telemetry import Log
 from ofevents_adapters.nats_config import Settings
-from ofevents_adapters.nats_connection import ANSWER, Connection
+from ofevents_adapters.nats_connection import ANSWER, Connection, end_if_cancelled
 from ofevents_adapters.nats_record import events_of
 
 BATCH: Final = 500
@@ -84,6 +84,7 @@ class CoreSession:
                     pending_bytes_limit=0,
                 )
             await client.flush(int(ANSWER))
+            end_if_cancelled()
         except nats.errors.Error as error:
             what = f"subscribing to {', '.join(self._settings.subjects)}"
             raise self._connection.failed(error, what) from error

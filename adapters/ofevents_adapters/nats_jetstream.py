@@ -27,7 +27,7 @@ from ofevents.clock import Clock
 from ofevents.errors import Disconnected, PermanentError, TemporaryError
 from ofevents.ports import Emit
 from ofevents.telemetry import Log
-from ofevents_adapters.nats_connection import ANSWER, Connection
+from ofevents_adapters.nats_connection import ANSWER, Connection, end_if_cancelled
 from ofevents_adapters.nats_consumer import NANO, Consumer, Consumers
 from ofevents_adapters.nats_record import Taken
 
@@ -105,6 +105,7 @@ class JetStreamSession:
                 self._inbox, cb=self._take, pending_msgs_limit=0, pending_bytes_limit=0
             )
             await self._client.flush(int(ANSWER))
+            end_if_cancelled()
         except nats.errors.Error as error:
             raise self._connection.failed(error, "subscribing") from error
         self._connection.check()
