@@ -353,6 +353,8 @@ async def _rabbitmq(format: Format) -> AsyncIterator[Rig]:
     reader = RabbitmqReader(server.url, queue)
     await reader.declare()
     target = SinkTarget(sink="rabbitmq", spec={"url": server.url, "routingKey": queue})
+    # What RabbitMQ knows of a queue it writes a moment after it has confirmed it.
+    await server.control("eval", "mnesia:sync_log().")
     rig = SinkRig(target, server, reader, format, typed=True)
     try:
         yield rig
