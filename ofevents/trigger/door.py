@@ -231,11 +231,11 @@ class Call:
         door, delivery = self._door, self._delivery
         if self._probe:
             return None
-        error = Unavailable(door.away.evidence.error)
         if door.victims and delivery.attempt and not self._alone and self._was_victim():
-            earlier = replace(delivery, attempt=delivery.attempt - 1)
-            return self._postponed(_in_outage(earlier), error)
-        return self._postponed(delivery, error) if door.away.closed else None
+            delivery = _in_outage(replace(delivery, attempt=delivery.attempt - 1))
+        elif not door.away.closed:
+            return None
+        return self._postponed(delivery, Unavailable(door.away.evidence.error))
 
     def _was_victim(self) -> bool:
         """Whether its last failure told of the outage; asked once."""
