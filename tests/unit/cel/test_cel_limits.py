@@ -6,11 +6,13 @@ chains that overflow the stack, loops over loops, values that double at every st
 
 from __future__ import annotations
 
+import gc
 import inspect
 import signal
 import sys
 import time
 import tracemalloc
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -33,6 +35,16 @@ from ofevents.errors import EvaluationError
 ENV = Environment({"event": EVENT, "l": DYN, "s": DYN, "d": DYN})
 TINY = Limits(deadline=0.1, steps=10**9, size=10**12)
 """Only the deadline ends these."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _the_collector_as_in_a_worker() -> Iterator[None]:
+    """`process.run` freezes what lives as long as the process. Without that, a full walk
+    through what thousands of other tests left falls into one evaluation and takes 0.1 s."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def nested_list(levels: int) -> list[Any]:
