@@ -8,7 +8,7 @@ known to those who had to know it. That is at most, each time that
 - a Trigger's worker is killed, or frozen for longer than the ack wait: what it had in
   hand, of its inputs and of its inbox;
 - the bus is killed: what the workers had in hand, and what was accepted in the last
-  seconds whose acknowledgements the server may not have kept (`FaultBus.forgets`),
+  seconds whose acknowledgements the server may not have kept (`Repeats.forgets`),
   counted in the function's own record. With a full disk it keeps none until it is
   started again;
 - the bus is frozen: what the workers had in hand, as they begin anew meanwhile;
@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from tests.e2e.faults.buses import Repeats
 from tests.e2e.faults.killing import Fault
 from tests.e2e.faults.rig import TRIGGERS, Bounds
 from tests.servers.function import Call
@@ -64,9 +65,9 @@ class Ledger:
 
 
 def ledger(
-    calls: Sequence[Call], faults: Sequence[Fault], bounds: Bounds, *, forgets: float
+    calls: Sequence[Call], faults: Sequence[Fault], bounds: Bounds, repeats: Repeats
 ) -> Ledger:
-    """See `Ledger`; `forgets` is the bus's."""
+    """See `Ledger`; `repeats` are the bus's."""
     good = [call for call in calls if 200 <= call.status < 300]
     done = Counter(f"{one.what} {one.kind}" for one in faults)
     functions = done["kill function"] * TRIGGERS * bounds.concurrency
@@ -74,7 +75,7 @@ def ledger(
     buses = done["kill bus"] + done["freeze bus"] + done["full bus"]
     in_hand = (workers + TRIGGERS * buses) * bounds.in_hand
     forgotten = sum(
-        sum(one.since - forgets <= call.time <= one.until for call in good)
+        sum(one.since - repeats.forgets <= call.time <= one.until for call in good)
         for one in faults
         if one.kind == "bus" and one.what in ("kill", "full")
     )
