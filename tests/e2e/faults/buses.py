@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -30,18 +31,17 @@ class Repeats:
     Attributes:
         forgets: seconds before a kill -9 of the server whose acknowledgements it may not
             have kept.
-        late: seconds that a message may be accepted, and its acknowledgement not be with
-            the server, while nothing is broken.
-        shared: whether a worker that comes or goes costs the others what they have in
-            hand, as a rebalance does.
-        published: whether what is published again is there twice.
+        rebalances: where a worker's coming and going costs all of them what they have in
+            hand: the seconds for which an accepted message may be so, its acknowledgement
+            not with the server. 0 where it costs that worker alone.
+        republishes: where the bus does not know what is published twice: the seconds after
+            which a publish without an answer is made again, and may be there as often.
         counted: whether the server says how often it has handed out messages again.
     """
 
     forgets: float
-    late: float = 0.0
-    shared: bool = False
-    published: bool = False
+    rebalances: float = 0.0
+    republishes: float = inf
     counted: bool = True
 
 
@@ -134,6 +134,10 @@ class FaultBus(Protocol):
         """
         ...
 
+    async def published(self) -> int:
+        """How many messages the source has written, those written twice with them."""
+        ...
+
     async def inboxed(self) -> int:
         """How many messages were ever written to inboxes."""
         ...
@@ -209,6 +213,10 @@ class JetStream:
     async def redelivered(self) -> int:
         async with connected(self.server.url) as js:
             return await redelivered(js, "ofevents-events")
+
+    async def published(self) -> int:
+        async with connected(self.server.url) as js:
+            return int((await js.stream_info("ofevents-events")).state.last_seq)
 
     async def inboxed(self) -> int:
         async with connected(self.server.url) as js:
