@@ -1,7 +1,7 @@
 """The buses that the fault suite runs on: what differs between them, behind one seam.
 
 The rig takes a `FaultBus` and knows no bus beside it; another bus is one more class,
-here or, for those on Dapr, in `dapr_buses`. Each is a real server of its own, and its
+here or, for those on Dapr, beside `dapr_buses`. Each is a real server of its own, and its
 questions go to that server directly, not through the product that is being judged.
 """
 

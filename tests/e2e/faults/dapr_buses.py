@@ -4,7 +4,8 @@ As in a cluster with a sidecar per pod: the sidecars are killed like the workers
 killed one is started again until its broker is there. The broker that the suite kills is
 the pub/sub component's; Redis stays, its own trouble is the state component's matter.
 
-The questions go to the broker, and to Redis for what waits to be due, never to Dapr,
+What the brokers differ in is in `dapr_jetstream` and `dapr_kafka`. The questions go to the
+broker, and to Redis for what waits to be due, never to Dapr,
 which counts nothing.
 """
 
@@ -12,38 +13,57 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-import nats.errors
 import redis.asyncio
 import yaml
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-from nats.js.errors import Error as JetStreamError
 
 from ofevents.api.resolved import ResolvedBus
-from ofevents.bus import topics
-from ofevents.bus.dapr_components import Names
+from ofevents.bus import codec, open_bus, topics
+from ofevents.bus import dapr_envelope as envelope
 from ofevents.bus.dapr_options import read_options
 from ofevents.bus.dapr_resources import write_base
-from tests.e2e.faults.buses import Left, Repeats, connected, redelivered, unsettled
+from ofevents.clock import SystemClock
+from ofevents.ports import Bus, Delivery
 from tests.servers import ServerFailed, free_port
 from tests.servers.daprd import Daprd
-from tests.servers.kafka import KafkaServer
-from tests.servers.nats import NatsServer
 from tests.servers.redis import RedisServer
 
 BACK: Final = 60.0
 """Seconds within which a sidecar answers, its broker's absence included."""
 PREFIX: Final = "ofevents."
 """Of the names on the broker, as the driver has it unless told otherwise."""
-EVENTS: Final = topics.event("default", "shop", "orders")
-INBOX: Final = topics.inbox("default", "charge", "charge")
-DEAD: Final = (topics.dead("default", "charge"), topics.dead("default", "source/shop"))
-GROUPS: Final = {EVENTS: topics.trigger_group("default", "charge"), INBOX: INBOX}
-"""Who consumes each topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What is on the bus: one topic, the Trigger that reads it, what it owes.
+
+    Attributes:
+        topic: that the Trigger reads.
+        group: of the Trigger's workers.
+        inboxes: each the consumer group of its own.
+        dead: the topics of dead letters.
+    """
+
+    topic: str
+    group: str
+    inboxes: tuple[str, ...]
+    dead: tuple[str, ...]
+
+
+KILLED: Final = Chain(
+    topics.event("default", "shop", "orders"),
+    topics.trigger_group("default", "charge"),
+    (topics.inbox("default", "charge", "charge"),),
+    (topics.dead("default", "charge"), topics.dead("default", "source/shop")),
+)
+"""Of the rig."""
 
 
 class Sidecar(Daprd):
@@ -68,7 +88,8 @@ class DaprBus:
     app = False
     """Whether daprd calls the worker, at a port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, chain: Chain = KILLED) -> None:
+        self.chain = chain
         self.redis = RedisServer(folder / "redis")
 
     @property
@@ -112,6 +133,37 @@ class DaprBus:
         write_base(daprd.resources, read_options(resolved.options), resolved.name)
         return own, daprd
 
+    @asynccontextmanager
+    async def connected(self, folder: Path) -> AsyncIterator[Bus]:
+        """Our own driver with a sidecar of its own, to publish."""
+        daprd = Sidecar(folder, app_id="test")
+        options = json.loads(self.spec)["dapr"]
+        options |= {"sidecar": daprd.address, "resources": str(daprd.resources)}
+        resolved = ResolvedBus(driver="dapr", options=options)
+        write_base(daprd.resources, read_options(options), resolved.name)
+        try:
+            await daprd.start()
+            async with open_bus(resolved, clock=SystemClock()) as bus:
+                yield bus
+        finally:
+            await daprd.kill()
+
+    async def dead_letters(self) -> list[tuple[str, str]]:
+        """Event id and reason of each."""
+        found = []
+        for raw in await self._dead():
+            parts = envelope.split(raw)
+            assert parts is not None, raw[:200]
+            headers, _ = parts
+            letter = codec.decode(*parts)
+            assert isinstance(letter, Delivery)
+            found.append((letter.events[-1].id, headers["ofe-dead-reason"]))
+        return found
+
+    async def _dead(self) -> list[bytes]:
+        """The dead letters, as they are on the broker."""
+        raise NotImplementedError
+
     async def due(self) -> int:
         """Deliveries that the store keeps until they are due."""
         async with redis.asyncio.Redis(port=self.redis.port) as client:
@@ -120,183 +172,3 @@ class DaprBus:
                 async for key in client.scan_iter(match="*||s/due/*")
             ]
         return sum(not entry.get("d") for entry in entries)
-
-
-class DaprJetStream(DaprBus):
-    """pubsub.jetstream on a nats-server with file storage.
-
-    `forgets` is the server's, as of the bus without Dapr. Its consumers hand out 32
-    messages of each topic at most, to all workers together.
-    """
-
-    name = "dapr jetstream"
-    type = "pubsub.jetstream"
-    repeats: Final = Repeats(forgets=0.5)
-    _STREAMS: Final = {"events": (EVENTS,), "inboxes": (INBOX,), "dead": DEAD}
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.server = NatsServer(folder / "nats")
-
-    @property
-    def settings(self) -> Mapping[str, str]:
-        return {"natsURL": self.server.url, "ackWait": "9s"}
-
-    async def __aenter__(self) -> Self:
-        await super().__aenter__()
-        await self.start()
-        async with connected(self.server.url) as js:
-            for name, kept in self._STREAMS.items():
-                await js.add_stream(name=name, subjects=[PREFIX + topic for topic in kept])
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.kill()
-        await super().__aexit__(kind, error, trace)
-
-    async def start(self) -> None:
-        await self.server.start()
-
-    async def kill(self) -> None:
-        await self.server.kill()
-
-    async def freeze(self) -> None:
-        await self.server.freeze()
-
-    def thaw(self) -> None:
-        self.server.thaw()
-
-    async def unsettled(self) -> int:
-        try:
-            async with connected(self.server.url) as js:
-                return await unsettled(js, "events", "inboxes")
-        except (OSError, nats.errors.Error, JetStreamError):
-            return 0
-
-    async def left(self, resources: Path) -> Left:
-        async with connected(self.server.url) as js:
-            owed = {name: await unsettled(js, name) for name in ("events", "inboxes")}
-            dead = (await js.stream_info("dead")).state.messages
-        owed["due"] = await self.due()
-        return Left(sum(owed.values()), dead, f"{owed}, {dead} dead letters")
-
-    async def redelivered(self) -> int:
-        async with connected(self.server.url) as js:
-            return await redelivered(js, "events")
-
-    async def published(self) -> int:
-        async with connected(self.server.url) as js:
-            return int((await js.stream_info("events")).state.last_seq)
-
-    async def inboxed(self) -> int:
-        async with connected(self.server.url) as js:
-            return int((await js.stream_info("inboxes")).state.last_seq)
-
-
-class DaprKafka(DaprBus):
-    """pubsub.kafka on a Kafka of its own, which is not the source's.
-
-    A consumer group's offset is all that it keeps, so a batch comes again whole, and
-    members that come and go cost the others their batches. daprd commits once a second
-    what was acknowledged; a batch takes less than another one, as what fails in it goes
-    to the inbox. A publish that failed may be there, and is there twice then: daprd goes
-    on with it when the driver has given it up, after its deadline of 5 s.
-    """
-
-    name = "dapr kafka"
-    type = "pubsub.kafka"
-    app = True
-    repeats: Final = Repeats(forgets=0.0, rebalances=2.0, republishes=5.0, counted=False)
-    PARTITIONS: Final = 4
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.server = KafkaServer()
-        self._names = Names(read_options({"pubsub": {"type": self.type}}), "default")
-
-    @property
-    def settings(self) -> Mapping[str, str]:
-        return {
-            "brokers": self.server.brokers,
-            "authType": "none",
-            "sessionTimeout": "3s",
-            "heartbeatInterval": "300ms",
-        }
-
-    async def __aenter__(self) -> Self:
-        await super().__aenter__()
-        await self.server.__aenter__()
-        for topic in (EVENTS, INBOX, *DEAD):
-            await self.server.create_topic(self._names.topic(topic), self.PARTITIONS)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.server.__aexit__(kind, error, trace)
-        await super().__aexit__(kind, error, trace)
-
-    async def start(self) -> None:
-        await self.server.start()
-
-    async def kill(self) -> None:
-        await self.server.kill()
-
-    async def freeze(self) -> None:
-        raise NotImplementedError("Kafka is only killed")
-
-    def thaw(self) -> None:
-        """It never stands still."""
-
-    async def unsettled(self) -> int:
-        try:
-            return sum((await asyncio.to_thread(self._lags)).values())
-        except KafkaException:
-            return 0
-
-    async def left(self, resources: Path) -> Left:
-        owed = await asyncio.to_thread(self._lags)
-        dead = sum([await asyncio.to_thread(self._written, topic) for topic in DEAD])
-        owed["due"] = await self.due()
-        return Left(sum(owed.values()), dead, f"{owed}, {dead} dead letters")
-
-    async def redelivered(self) -> int:
-        return 0
-
-    async def published(self) -> int:
-        return await asyncio.to_thread(self._written, EVENTS)
-
-    async def inboxed(self) -> int:
-        return await asyncio.to_thread(self._written, INBOX)
-
-    def _lags(self) -> dict[str, int]:
-        """Per topic: what its group has not committed."""
-        return {topic: self._written(topic, GROUPS[topic]) for topic in GROUPS}
-
-    def _written(self, topic: str, group: str | None = None) -> int:
-        """Messages that a topic holds; behind the group's position, if one is named.
-
-        Raises:
-            KafkaException: the broker does not answer.
-        """
-        named = self._names.group(group, topic) if group else "fault-questions"
-        consumer = Consumer(
-            {"bootstrap.servers": self.server.brokers, "group.id": named, "log_level": 2}
-        )
-        every = [TopicPartition(self._names.topic(topic), n) for n in range(self.PARTITIONS)]
-        try:
-            ends = [consumer.get_watermark_offsets(one, timeout=2)[1] for one in every]
-            if group is None:
-                return sum(ends)
-            settled = [max(0, one.offset) for one in consumer.committed(every, timeout=2)]
-            return sum(ends) - sum(settled)
-        finally:
-            consumer.close()

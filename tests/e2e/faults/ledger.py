@@ -24,8 +24,8 @@ added, as the broker counts it. **The bound of what is published twice** is, eac
 
 - that the source, its sidecar or Kafka is killed: what the source had not committed, as
   Kafka has said right before;
-- that the bus is: what was fed in the second before and until it was back, as often as a
-  publish was made again meanwhile.
+- that the bus is: what was fed in the second before, and for each time that a publish was
+  made again until it was back, what was fed until then.
 
 **The bound of redeliveries** by the bus is the same but for the function's, whose
 calls are repeated without the bus; of what it forgets, twice as many: the events that
@@ -123,8 +123,8 @@ def ledger(
         published = sum(one.owed for one in faults if one.kind in ("source", "sidecar", "kafka"))
         for one in faults:
             if one.kind == "bus":
-                down = one.back - one.since
-                published += ceil(down / repeats.republishes) * ceil(pace * (1 + down))
+                again = ceil((one.back - one.since) / repeats.republishes)
+                published += sum(ceil(pace * (1 + n * repeats.republishes)) for n in range(again))
     return Ledger(
         Counter(call.id for call in good),
         done,

@@ -15,7 +15,8 @@ import pytest
 
 from tests.e2e.faults.buses import JetStream
 from tests.e2e.faults.course import course
-from tests.e2e.faults.dapr_buses import DaprJetStream, DaprKafka
+from tests.e2e.faults.dapr_jetstream import DaprJetStream
+from tests.e2e.faults.dapr_kafka import DaprKafka
 from tests.e2e.faults.feed import Feed
 from tests.e2e.faults.killing import kill_at_random
 from tests.e2e.faults.rig import Bounds, rig
