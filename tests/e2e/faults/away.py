@@ -246,3 +246,36 @@ async def judge(made: Shop, ids: Sequence[str], away: Outage, healthy: float) ->
         figures.at_least("backlog at the return", len(owed), 0.5 * len(away.backlog), "orders")
         figures.at_most("backlog accepted after the return", drained, LONGEST_DRAIN, "s")
         figures.at_most("everything accepted after the last order", rest, LONGEST_DRAIN, "s")
+
+
+async def judge_poison(made: Shop, ids: Sequence[str], poison: str, healthy: float) -> None:
+    """All but one is accepted, and that one is a dead letter that nobody else paid for.
+
+    To be called when every order is published; `charge` is killed by the poison, and kept.
+    """
+    others = {*ids} - {poison}
+    ended = time.time()
+    drained = await all_accepted(made.charge, list(others), PATIENCE)
+
+    async def buried() -> bool:
+        await asyncio.sleep(0.2)
+        return len(await made.dead_letters()) > 0
+
+    with suppress(TimeoutError):
+        await until(buried, seconds=PATIENCE, what="the poison is a dead letter")
+    killed = [call.time for call in made.charge.calls() if call.id == poison]
+    letters = await made.dead_letters()
+    with Figures() as figures:
+        figures.at_most("lost", len(others - set(made.charge.accepted())), 0, "orders")
+        lost = set(ids) - set(made.audit.accepted())
+        figures.at_most("lost by the healthy one", len(lost), 0, "orders")
+        figures.at_most("dead letters", len(letters), 1)
+        # In two outages it is one of many, then its own are counted; and it may be the
+        # first probe after each.
+        figures.at_most("calls of the poison", len(killed), 2 * (2 + RETRIES + 1))
+        figures.at_least("calls of the poison", len(killed), 2)
+        meanwhile = rate(made.audit, min(killed), ended)
+        least = LEAST_SHARE * healthy
+        figures.at_least("the healthy one's rate meanwhile", meanwhile, least, "calls/s")
+        figures.at_most("everything accepted after the last order", drained, LONGEST_DRAIN, "s")
+    assert letters == [(poison, "RetriesExhausted")]

@@ -12,20 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.e2e.faults.away import (
-    LEAST_SHARE,
-    LONGEST_DRAIN,
     MODES,
     PATIENCE,
-    RETRIES,
     all_accepted,
     judge,
+    judge_poison,
     numbered,
     outage,
     rate,
@@ -33,7 +30,6 @@ from tests.e2e.faults.away import (
 )
 from tests.e2e.faults.figures import Figures
 from tests.e2e.faults.orders import pace
-from tests.servers import until
 
 pytestmark = pytest.mark.timeout(200)
 
@@ -90,32 +86,8 @@ async def test_gone_for_a_minute(tmp_path: Path, healthy: float) -> None:
 async def test_an_event_that_kills_the_function(tmp_path: Path, healthy: float) -> None:
     """It uses up its own retries, and those of nobody that was in hand with it."""
     ids = numbered(COUNT)
-    poison, others = ids[COUNT // 4], {*ids[: COUNT // 4], *ids[COUNT // 4 + 1 :]}
+    poison = ids[COUNT // 4]
     async with shop(tmp_path, keep=True) as made:
         made.charge.mode(poison=poison)
         await pace(made.bus, ids, PER_SECOND)
-        ended = time.time()
-        drained = await all_accepted(made.charge, list(others), PATIENCE)
-
-        async def buried() -> bool:
-            await asyncio.sleep(0.2)
-            return len(await made.dead_letters()) > 0
-
-        with suppress(TimeoutError):
-            await until(buried, seconds=PATIENCE, what="the poison is a dead letter")
-        killed = [call.time for call in made.charge.calls() if call.id == poison]
-        letters = await made.dead_letters()
-        with Figures() as figures:
-            figures.at_most("lost", len(others - set(made.charge.accepted())), 0, "orders")
-            lost = set(ids) - set(made.audit.accepted())
-            figures.at_most("lost by the healthy one", len(lost), 0, "orders")
-            figures.at_most("dead letters", len(letters), 1)
-            # In two outages it is one of many, then its own are counted; and it may be the
-            # first probe after each.
-            figures.at_most("calls of the poison", len(killed), 2 * (2 + RETRIES + 1))
-            figures.at_least("calls of the poison", len(killed), 2)
-            meanwhile = rate(made.audit, min(killed), ended)
-            least = LEAST_SHARE * healthy
-            figures.at_least("the healthy one's rate meanwhile", meanwhile, least, "calls/s")
-            figures.at_most("everything accepted after the last order", drained, LONGEST_DRAIN, "s")
-        assert letters == [(poison, "RetriesExhausted")]
+        await judge_poison(made, ids, poison, healthy)

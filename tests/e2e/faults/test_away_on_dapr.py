@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ofevents.bus import topics
-from tests.e2e.faults.away import MODES, judge, numbered, outage, rate, shop
+from tests.e2e.faults.away import MODES, judge, judge_poison, numbered, outage, rate, shop
 from tests.e2e.faults.dapr_buses import Chain
 from tests.e2e.faults.dapr_jetstream import DaprJetStream
 from tests.e2e.faults.dapr_kafka import DaprKafka
@@ -48,3 +48,14 @@ async def test_away_for_a_while(
             healthy = rate(made.audit, began, time.time())
             away = await outage(made, MODES[mode], AWAY_FOR)
         await judge(made, ids, away, healthy)
+
+
+@pytest.mark.parametrize("kind", [DaprJetStream, DaprKafka], ids=["jetstream", "kafka"])
+async def test_an_event_that_kills_the_function(
+    kind: type[DaprJetStream | DaprKafka], tmp_path: Path
+) -> None:
+    ids = numbered(COUNT // 2)
+    async with shop(tmp_path, kind(tmp_path / "bus", SHOP), keep=True) as made:
+        made.charge.mode(poison=ids[COUNT // 8])
+        await pace(made.bus, ids, PER_SECOND)
+        await judge_poison(made, ids, ids[COUNT // 8], PER_SECOND)
