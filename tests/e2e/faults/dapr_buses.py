@@ -34,7 +34,7 @@ from tests.servers import ServerFailed, free_port
 from tests.servers.daprd import Daprd
 from tests.servers.redis import RedisServer
 
-BACK: Final = 60.0
+BACK: Final = 90.0
 """Seconds within which a sidecar answers, its broker's absence included."""
 PREFIX: Final = "ofevents."
 """Of the names on the broker, as the driver has it unless told otherwise."""

@@ -28,8 +28,9 @@ from tests.servers.kafka import KafkaServer
 TRIGGERS: Final = 2
 SPECS: Final = {"source": "shop/orders", "trigger": "charge"}
 """Of each kind of worker: the resolved spec's name."""
-BACK: Final = 60.0
-"""Seconds within which whatever was killed is ready again."""
+BACK: Final = 90.0
+"""Seconds within which whatever was killed is ready again. A worker whose broker is down
+waits for up to half a minute before it tries again."""
 
 RESOURCES: Final = """
 apiVersion: events.openfunction.io/v1alpha1
