@@ -70,9 +70,7 @@ ROWS: Final[dict[str, tuple[Panel, ...]]] = {
             "ops",
             (
                 _rate("ofevents_trigger_received_total", _BY, _WHO),
-                _rate(
-                    "ofevents_trigger_waiting_total", _BY_SUBSCRIBER, f"put aside {_SUBSCRIBER}"
-                ),
+                _rate("ofevents_trigger_waiting_total", _BY_SUBSCRIBER, f"put aside {_SUBSCRIBER}"),
             ),
         ),
         Panel(
