@@ -148,6 +148,9 @@ LogEvent = Literal[
     "kept",  # `--watch` kept the last good state; `reason` lists the problems
     "purged",  # settled events were removed to make room
     "expired",  # messages reached maxAge unread
+    "leading",  # this controller holds the lease: it writes
+    "standby",  # another controller holds the lease: this one waits
+    "applied",  # the controller changed what a resource is made of
 ]
 """Every log-event name; the key `event` of a log line."""
 

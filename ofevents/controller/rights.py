@@ -1,118 +1,115 @@
-"""What the controller may do in a cluster, and why: the least that it works with.
+"""What the controller may do with the Kubernetes API, each with its reason.
 
-`ofevents.install` makes the Roles from these lines, and no right is written anywhere
-else. RBAC cannot tell an object that the controller owns from another of its kind: what
-it may write it writes only under its own names, and refuses a foreign object.
+The one list: the manifests under deploy/ are rendered from it, and the tests run the
+controller with exactly it. Rights of workers are not among them: they have none.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final
 
-from ofevents.api.meta import GROUP
-
-READ: Final = ("get", "list", "watch")
-OWN: Final = (*READ, "create", "patch", "update", "delete")
+from ofevents.cluster import kinds
 
 
-class Right(NamedTuple):
-    """One rule; `names` narrows it to objects of those names."""
+@dataclass(frozen=True, slots=True)
+class Right:
+    """One rule of a ClusterRole, or of the Role in the controller's own namespace.
+
+    Attributes:
+        where: `watched` in every watched namespace; `own` in the controller's own;
+            `cluster` for kinds that have no namespace.
+        names: the only objects it is for; none is all.
+    """
 
     group: str
     resources: tuple[str, ...]
     verbs: tuple[str, ...]
     reason: str
+    where: str = "watched"
     names: tuple[str, ...] = ()
 
+    def rule(self) -> dict[str, Any]:
+        """As RBAC has it."""
+        rule: dict[str, Any] = {
+            "apiGroups": [self.group],
+            "resources": list(self.resources),
+            "verbs": list(self.verbs),
+        }
+        return {**rule, "resourceNames": list(self.names)} if self.names else rule
 
-IN_NAMESPACES: Final = (
+
+_READ: Final = ("get", "list", "watch")
+_MAKE: Final = ("get", "list", "watch", "create", "patch", "delete")
+"""`get` before the first write, so that nobody else's object is taken over."""
+_EVENTS: Final = kinds.EVENT_SOURCE.group
+
+RIGHTS: Final = (
     Right(
-        GROUP,
-        ("eventsources", "triggers", "eventbuses"),
-        (*READ, "patch", "update"),
-        "what it makes run; it adds and takes away its finalizer",
+        _EVENTS,
+        ("eventsources", "triggers"),
+        (*_READ, "patch"),
+        "what shall run; patch is for the finalizer that clears a Trigger's place on the bus",
     ),
+    Right(_EVENTS, ("eventbuses",), _READ, "what carries the events"),
+    Right(_EVENTS, ("clustereventbuses",), _READ, "what carries the events", "cluster"),
     Right(
-        GROUP,
+        _EVENTS,
         ("eventsources/status", "triggers/status", "eventbuses/status"),
-        ("get", "patch", "update"),
-        "tells how they are",
+        ("patch",),
+        "conditions",
     ),
+    Right(_EVENTS, ("clustereventbuses/status",), ("patch",), "conditions", "cluster"),
     Right(
-        GROUP,
-        ("eventsources/finalizers", "triggers/finalizers", "eventbuses/finalizers"),
+        _EVENTS,
+        ("eventsources/finalizers", "triggers/finalizers"),
         ("update",),
-        "children block the deletion of their owner, where the API server checks that",
-    ),
-    Right("", ("pods",), READ, "why a worker does not start, and where its /status is"),
-    Right("", ("secrets",), OWN, "reads what resources refer to; keeps specs with credentials"),
-    Right("", ("configmaps",), OWN, "keeps the specs of workers"),
-    Right("", ("services",), OWN, "finds sinks; makes those of webhooks"),
-    Right("apps", ("deployments",), OWN, "the workers"),
-    Right(
-        "networking.k8s.io",
-        ("networkpolicies", "ingresses"),
-        OWN,
-        "who may reach a worker; the way in to a webhook where it is asked for",
-    ),
-    Right("policy", ("poddisruptionbudgets",), OWN, "keeps one of several workers up"),
-    Right("gateway.networking.k8s.io", ("httproutes",), OWN, "as an Ingress"),
-    Right("dapr.io", ("components",), OWN, "the components of dapr buses, sources and sinks"),
-    Right(
-        "keda.sh", ("scaledobjects", "triggerauthentications"), OWN, "scales workers by their lag"
-    ),
-    Right("serving.knative.dev", ("services",), READ, "finds sinks"),
-    Right("core.openfunction.io", ("functions",), READ, "finds sinks"),
-    Right("", ("events",), ("create", "patch"), "tells what changed"),
-    Right("events.k8s.io", ("events",), ("create", "patch"), "tells what changed"),
-)
-"""In every namespace that it looks after."""
-
-AT_HOME: Final = (
-    Right(
-        "coordination.k8s.io",
-        ("leases",),
-        ("get", "list", "watch", "create", "patch", "update"),
-        "one controller of several is active",
+        "children block the deletion of their owner (blockOwnerDeletion)",
     ),
     Right(
         "",
         ("secrets",),
-        ("get", "list", "watch", "create", "patch", "update"),
-        "the certificate of the admission webhook, shared by its replicas",
+        _MAKE,
+        "credentials that resources refer to, whose change must reach the workers; resolved "
+        "specs that hold credentials are kept in Secrets",
     ),
-    Right("events.k8s.io", ("events",), ("create", "patch"), "tells who became active"),
-    Right("", ("events",), ("create", "patch"), "tells who became active"),
-)
-"""In the controller's own namespace."""
-
-IN_THE_CLUSTER: Final = (
+    Right("", ("services",), _MAKE, "sinks that resources refer to; Services of webhooks"),
+    Right("", ("configmaps",), _MAKE, "resolved specs without credentials"),
+    Right("apps", ("deployments",), _MAKE, "the workers"),
+    Right("", ("pods",), _READ, "why a worker is not ready"),
+    Right("networking.k8s.io", ("networkpolicies", "ingresses"), _MAKE, "who reaches a worker"),
+    Right("policy", ("poddisruptionbudgets",), _MAKE, "workers of several replicas"),
+    Right("gateway.networking.k8s.io", ("httproutes",), _MAKE, "webhooks by a Gateway"),
+    Right("dapr.io", ("components",), _MAKE, "what a worker's Dapr sidecar loads"),
     Right(
-        GROUP,
-        ("clustereventbuses",),
-        (*READ, "patch", "update"),
-        "buses that several namespaces share; it adds and takes away its finalizer",
+        "keda.sh",
+        ("scaledobjects", "triggerauthentications"),
+        _MAKE,
+        "scaling by lag, and how KEDA logs in to look at it",
     ),
-    Right(GROUP, ("clustereventbuses/status",), ("get", "patch", "update"), "tells how they are"),
-    Right("", ("namespaces",), READ, "a namespace that is being deleted is not written to"),
+    Right("serving.knative.dev", ("services",), _READ, "sinks that resources refer to"),
+    Right("core.openfunction.io", ("functions",), _READ, "sinks that resources refer to"),
     Right(
         "apiextensions.k8s.io",
         ("customresourcedefinitions",),
-        READ,
-        "notices when KEDA, Dapr or Knative are installed",
+        _READ,
+        "whether KEDA, Dapr, Knative, OpenFunction and Gateway are there, as they come and go",
+        "cluster",
     ),
+    Right("events.k8s.io", ("events",), ("create",), "what changed, for kubectl describe"),
     Right(
-        "admissionregistration.k8s.io",
-        ("validatingwebhookconfigurations",),
-        ("get", "patch", "update"),
-        "writes its certificate's authority into its own",
+        kinds.WEBHOOK.group,
+        (kinds.WEBHOOK.plural,),
+        ("get", "patch"),
+        "writes the authority of its certificate into its own webhook",
+        "cluster",
         ("ofevents-controller",),
     ),
     Right(
-        "admissionregistration.k8s.io",
-        ("validatingwebhookconfigurations",),
-        ("list", "watch"),
-        "notices when its own was changed; these verbs cannot be narrowed to a name",
+        "coordination.k8s.io",
+        ("leases",),
+        ("get", "create", "update"),
+        "which of several controllers writes",
+        "own",
     ),
 )
-"""What has no namespace."""

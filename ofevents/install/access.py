@@ -6,10 +6,9 @@ Called by `objects`. The rights come from `ofevents.controller.rights` alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
-from ofevents.controller import rights
-from ofevents.controller.rights import Right
+from ofevents.controller.rights import RIGHTS, Right
 from ofevents.install.parts import Object, metadata
 from ofevents.install.settings import NAME, Settings
 
@@ -30,34 +29,30 @@ def account(settings: Settings) -> Object:
 
 def roles(settings: Settings) -> Iterator[Object]:
     """Roles and bindings: in the whole cluster, or in the chosen namespaces only."""
-    everywhere = () if settings.namespaces else rights.IN_NAMESPACES
-    yield _role(settings, "ClusterRole", NAME, "", (*rights.IN_THE_CLUSTER, *everywhere))
+    everywhere = () if settings.namespaces else allowed("watched")
+    yield _role(settings, "ClusterRole", NAME, "", (*allowed("cluster"), *everywhere))
     yield _binding(settings, "ClusterRole", NAME, "")
-    yield _role(settings, "Role", HOME, settings.namespace, rights.AT_HOME)
+    yield _role(settings, "Role", HOME, settings.namespace, allowed("own"))
     yield _binding(settings, "Role", HOME, settings.namespace)
     for namespace in settings.namespaces:
-        yield _role(settings, "Role", NAME, namespace, rights.IN_NAMESPACES)
+        yield _role(settings, "Role", NAME, namespace, allowed("watched"))
         yield _binding(settings, "Role", NAME, namespace)
 
 
+def allowed(where: str) -> tuple[Right, ...]:
+    """The rights of one of the places that `Right.where` names."""
+    return tuple(right for right in RIGHTS if right.where == where)
+
+
 def _role(
-    settings: Settings, kind: str, name: str, namespace: str, allowed: Iterable[Right]
+    settings: Settings, kind: str, name: str, namespace: str, granted: Iterable[Right]
 ) -> Object:
     return {
         "apiVersion": f"{_RBAC}/v1",
         "kind": kind,
         "metadata": metadata(settings, name, namespace),
-        "rules": [_rule(each) for each in allowed],
+        "rules": [right.rule() for right in granted],
     }
-
-
-def _rule(right: Right) -> dict[str, Any]:
-    rule = {
-        "apiGroups": [right.group],
-        "resources": list(right.resources),
-        "verbs": list(right.verbs),
-    }
-    return {**rule, "resourceNames": list(right.names)} if right.names else rule
 
 
 def _binding(settings: Settings, role: str, name: str, namespace: str) -> Object:

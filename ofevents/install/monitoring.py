@@ -14,6 +14,8 @@ from ofevents.install.dashboard import dashboard
 from ofevents.install.parts import Object, metadata
 from ofevents.install.settings import NAME, SELECTOR, Settings
 
+WORKERS: Final = {"app.kubernetes.io/managed-by": "ofevents"}
+"""A label of every Pod that the controller has made."""
 _API: Final = "monitoring.coreos.com/v1"
 
 
@@ -114,22 +116,14 @@ def pod_monitor(settings: Settings) -> Object:
     Their label `namespace` is the resource's, as the metric has it.
     """
     place = {"matchNames": list(settings.namespaces)} if settings.namespaces else {"any": True}
-    component = {
-        "key": "app.kubernetes.io/component",
-        "operator": "NotIn",
-        "values": [SELECTOR["app.kubernetes.io/component"]],
-    }
     return {
         "apiVersion": _API,
         "kind": "PodMonitor",
         "metadata": metadata(settings, "ofevents-workers", settings.namespace),
         "spec": {
             "namespaceSelector": place,
-            "selector": {
-                "matchLabels": {"app.kubernetes.io/part-of": "ofevents"},
-                "matchExpressions": [component],
-            },
-            "podMetricsEndpoints": [{"port": "metrics", "path": "/metrics", "honorLabels": True}],
+            "selector": {"matchLabels": dict(WORKERS)},
+            "podMetricsEndpoints": [{"port": "probes", "path": "/metrics", "honorLabels": True}],
         },
     }
 

@@ -154,5 +154,7 @@ def arguments(settings: Settings) -> list[str]:
         f"--lease-namespace={settings.namespace}",
         *scope,
         f"--image={settings.image}",
+        "--host=0.0.0.0",  # the node asks the probes
         f"--port={PORT}",
+        "--log-format=json",
     ]

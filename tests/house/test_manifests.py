@@ -11,8 +11,9 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from ofevents import telemetry
-from ofevents.controller import rights
+from ofevents.controller.rights import RIGHTS
 from ofevents.install import dashboard, files, monitoring
+from ofevents.install.access import allowed
 from ofevents.install.objects import objects
 from ofevents.install.settings import LABEL, NAMESPACE, Admission, Monitoring, Settings
 
@@ -120,24 +121,24 @@ def test_the_controller_of_some_namespaces_has_no_rights_elsewhere() -> None:
     made = objects(Settings(namespaces=("shop", "bank")))
     [cluster] = [each for each in made if each["kind"] == "ClusterRole"]
     everywhere = {name for rule in cluster["rules"] for name in rule["resources"]}
-    assert everywhere == {name for right in rights.IN_THE_CLUSTER for name in right.resources}
+    assert everywhere == {name for right in allowed("cluster") for name in right.resources}
     assert "secrets" not in everywhere
     places = {each["metadata"]["namespace"] for each in made if each["kind"] == "Role"}
     assert places == {NAMESPACE, "shop", "bank"}
     [deployment] = [each for each in made if each["kind"] == "Deployment"]
     arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert ["--namespace=shop", "--namespace=bank"] == arguments[2:4]
+    assert arguments[2:4] == ["--namespace=shop", "--namespace=bank"]
 
 
 def test_no_right_is_a_wildcard_and_each_has_its_reason() -> None:
-    for right in (*rights.IN_NAMESPACES, *rights.AT_HOME, *rights.IN_THE_CLUSTER):
+    for right in RIGHTS:
         assert right.reason
         assert "*" not in {*right.resources, *right.verbs, right.group}
 
 
 def test_every_right_is_in_the_table_for_operators() -> None:
     text = (DEPLOY / "README.md").read_text()
-    for right in (*rights.IN_NAMESPACES, *rights.AT_HOME, *rights.IN_THE_CLUSTER):
+    for right in RIGHTS:
         group = f" of {right.group}" if right.group else ""
         names = f" named {', '.join(right.names)}" if right.names else ""
         row = f"| {', '.join(right.resources)}{group}{names} | {', '.join(right.verbs)} | "
