@@ -16,13 +16,16 @@ import typer
 from ofevents.cli import (
     controller,
     crds,
+    install,
     resolve,
     run,
     send,
     source,
+    status,
     tail,
     topics,
     trigger,
+    uninstall,
     validate,
 )
 from ofevents.errors import ConfigError
@@ -52,6 +55,9 @@ for verb in (
     trigger.trigger,
     controller.controller,
     crds.crds,
+    install.install,
+    uninstall.uninstall,
+    status.status,
 ):
     app.command()(verb)
 

@@ -56,14 +56,15 @@ class Api:
         requests: calls so far by verb, watches included.
     """
 
-    def __init__(self, kubeconfig: Path | None = None) -> None:
+    def __init__(self, kubeconfig: Path | None = None, context: str | None = None) -> None:
         self._file = kubeconfig
+        self._context = context
         self._configuration: Any = None
         self._session: aiohttp.ClientSession | None = None
         self.requests: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:
-        self._configuration = await login(self._file)
+        self._configuration = await login(self._file, self._context)
         connector = aiohttp.TCPConnector(ssl=trust(self._configuration), limit=0)
         self._session = aiohttp.ClientSession(connector=connector)
         return self
@@ -139,16 +140,28 @@ class Api:
     # -- writing --------------------------------------------------------------------------
 
     async def apply(
-        self, manifest: Mapping[str, Any], *, sub: str = "", force: bool = True
+        self,
+        manifest: Mapping[str, Any],
+        *,
+        kind: Kind | None = None,
+        sub: str = "",
+        force: bool = True,
+        manager: str = MANAGER,
+        strict: bool = False,
     ) -> dict[str, Any]:
         """Server-side apply; `sub` is `status` for the status. Returns what is there now.
+
+        `kind` is for a manifest whose kind is not in `kinds`. `strict` refuses fields that
+        the server does not know, which it drops otherwise.
 
         Raises:
             Conflict: without `force`, another manager owns a field.
         """
         metadata = manifest["metadata"]
-        path = kind_of(manifest).path(metadata.get("namespace"), metadata["name"], sub)
-        query = {"fieldManager": MANAGER, "force": "true" if force else "false"}
+        path = (kind or kind_of(manifest)).path(metadata.get("namespace"), metadata["name"], sub)
+        query = {"fieldManager": manager, "force": "true" if force else "false"}
+        if strict:
+            query["fieldValidation"] = "Strict"
         return await self._json("PATCH", path, query=query, body=manifest, media=_APPLY)
 
     async def patch(

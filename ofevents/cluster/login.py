@@ -15,10 +15,11 @@ from ofevents.errors import ConfigError
 _ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
-async def login(kubeconfig: Path | None) -> Any:
+async def login(kubeconfig: Path | None, context: str | None = None) -> Any:
     """The Configuration of kubernetes-asyncio: host, and `auth_settings()` before each call.
 
-    Without a path: the service account when there is one, else KUBECONFIG or ~/.kube/config.
+    `context` is one of the kubeconfig's. Without both: the service account when there is
+    one, else KUBECONFIG or ~/.kube/config.
 
     Raises:
         ConfigError: there is neither, or the extra `controller` is not installed.
@@ -37,7 +38,7 @@ async def login(kubeconfig: Path | None) -> Any:
     configuration: Any = Configuration()
     try:
         inside = os.environ.get("KUBERNETES_SERVICE_HOST") and (_ACCOUNT / "token").exists()
-        if kubeconfig is None and inside:
+        if kubeconfig is None and context is None and inside:
             load_incluster_config(  # type: ignore[no-untyped-call]
                 client_configuration=configuration,
                 token_filename=str(_ACCOUNT / "token"),
@@ -47,6 +48,7 @@ async def login(kubeconfig: Path | None) -> Any:
             given = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
             await load_kube_config(
                 config_file=str(kubeconfig or given),
+                context=context,
                 client_configuration=configuration,
                 persist_config=False,
             )
