@@ -44,11 +44,15 @@ def _show(found: Survey) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("KIND", "NAMESPACE", "NAME", "STATE"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=True)
     colours = {True: "green", False: "red", None: ""}
     for row in found.rows:
         table.add_row(row.kind, row.namespace, row.name, row.state, style=colours[row.ok])
-    console().print(table)
+    # Names are long and stay whole, also where the output is a file of no width.
+    wide = console()
+    wide.width = max(wide.width, 1000)
+    wide.width = wide.measure(table).maximum
+    wide.print(table)
     active = f"active: {found.active}" if found.active else "no controller holds the lease"
     verdict = "all is well" if found.ok else "something is missing or not up"
     console().print(f"\n{found.image or 'no image'} in {found.namespace}, {active}: {verdict}")

@@ -17,7 +17,7 @@ from ofevents.install.apply import HELM, Report, Step, check_rights, delete, wit
 from ofevents.install.kinds import NAMESPACE, kind_of, title
 from ofevents.install.parts import Object
 from ofevents.install.settings import LABEL
-from ofevents.install.survey import absent, counted, installed, resources
+from ofevents.install.survey import absent, counted, installed, nothing_but_crds, resources
 
 _POLL: Final = 0.25
 _USED_BY: Final = (
@@ -36,7 +36,7 @@ async def find(api: Api, namespace: str, *, crds: bool) -> list[Object]:
         ConfigError: nothing is installed there, Helm has done it, or a right is missing.
     """
     found = await installed(api, namespace)
-    if all(kind_of(each) == CRD for each in found) and not (crds and found):
+    if nothing_but_crds(found) and not (crds and found):
         raise await absent(api, namespace, left=found, counts=await resources(api))
     needed = {(kind_of(each), each["metadata"].get("namespace", ""), "delete") for each in found}
     await check_rights(api, needed, "have them uninstall it")

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from ofevents.cluster.client import Api
+from ofevents.cluster.client import Api, Refused
 from ofevents.cluster.kinds import CRD, DEPLOYMENT, LEASE, OWN, POD, WEBHOOK, Kind
-from ofevents.errors import ConfigError
+from ofevents.errors import ConfigError, Disconnected
 from ofevents.install.kinds import KINDS, NAMESPACE, OPTIONAL, kind_of, title
 from ofevents.install.objects import objects
 from ofevents.install.parts import Object
 from ofevents.install.settings import LABEL, NAME, SELECTOR, Settings
+
+
+_ATTEMPTS: Final = 20
+_AGAIN: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +88,27 @@ async def resources(api: Api, namespace: str | None = None) -> dict[str, int]:
     for kind in OWN:
         if namespace is not None and not kind.namespaced:
             continue
-        if await api.get(CRD, "", kind.crd) is not None:
-            found, _ = await api.list_all(kind, namespace, {})
-            if found:
-                counts[kind.kind] = len(found)
+        if number := await _count(api, kind, namespace):
+            counts[kind.kind] = number
     return counts
+
+
+async def _count(api: Api, kind: Kind, namespace: str | None) -> int:
+    """How many; while a CRD is coming or going the server asks to be asked again."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            if await api.get(CRD, "", kind.crd) is None:
+                return 0
+            found, _ = await api.list_all(kind, namespace, {})
+            return len(found)
+        except Refused as error:
+            if error.status != 404:  # gone since the question before
+                raise
+        except Disconnected as error:
+            if not error.delay or attempt == _ATTEMPTS - 1:
+                raise
+        await asyncio.sleep(_AGAIN)
+    return 0
 
 
 def counted(counts: dict[str, int]) -> str:
@@ -109,7 +129,7 @@ async def survey(api: Api, namespace: str) -> Survey:
     """
     found = await installed(api, namespace)
     counts = await resources(api)
-    if all(each["kind"] == CRD.kind for each in found):
+    if nothing_but_crds(found):
         raise await absent(api, namespace, left=found, counts=counts)
     rows = [_row(each, counts) for each in found]
     [*deployments] = [each for each in found if each["kind"] == DEPLOYMENT.kind]
@@ -119,6 +139,11 @@ async def survey(api: Api, namespace: str) -> Survey:
         leases, _ = await api.list_all(LEASE, namespace, {})
     active = next((text for each in leases if (text := each["spec"].get("holderIdentity"))), "")
     return Survey(namespace, tuple(rows), _image(deployments), active)
+
+
+def nothing_but_crds(found: list[Object]) -> bool:
+    """Whether what there is was left by an uninstallation, or is on its way out."""
+    return all(kind_of(each) == CRD or each["metadata"].get("deletionTimestamp") for each in found)
 
 
 async def absent(
