@@ -17,7 +17,6 @@ from ofevents.install.objects import objects
 from ofevents.install.parts import Object
 from ofevents.install.settings import LABEL, NAME, SELECTOR, Settings
 
-
 _ATTEMPTS: Final = 20
 _AGAIN: Final = 0.25
 

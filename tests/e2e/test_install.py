@@ -22,7 +22,7 @@ from ofevents.install.kinds import KINDS, kind_of
 from ofevents.install.objects import objects
 from ofevents.install.settings import LABEL, NAME, Settings
 from tests.e2e.processes import OFEVENTS
-from tests.servers import free_port
+from tests.servers import free_port, helm
 from tests.servers.kube_api import KubeApi
 
 pytestmark = [
@@ -45,11 +45,11 @@ class Cluster:
 
     def __init__(self, api: KubeApi) -> None:
         self.api = api
-        self._file = api.kubeconfig(api.folder / "config")
+        self.file = api.kubeconfig(api.folder / "config")
 
     async def run(self, *arguments: str, file: Path | None = None) -> tuple[int, str]:
         """Exit code, and everything that was printed."""
-        given = [*arguments, "--kubeconfig", str(file or self._file)]
+        given = [*arguments, "--kubeconfig", str(file or self.file)]
         result = await asyncio.to_thread(CliRunner().invoke, cli.app, given)
         if isinstance(result.exception, ConfigError):
             return 1, f"{result.output}error: {result.exception}"
@@ -364,3 +364,22 @@ async def test_a_dry_run_prints_what_would_be_applied(cluster: Cluster) -> None:
     printed = json.loads(await cluster.done("install", "-n", "dry", "--dry-run", "-o", "json"))
     assert printed["items"] == json.loads(json.dumps(objects(Settings("dry"))))
     assert await cluster.there("dry") == set()
+
+
+async def test_what_helm_has_installed_is_helms(cluster: Cluster, tmp_path: Path) -> None:
+    async def run(*arguments: str | Path) -> str:
+        given = (*arguments, "--kubeconfig", cluster.file, "--namespace", "chart")
+        return await asyncio.to_thread(helm.run, *given, home=tmp_path)
+
+    chart = Path(__file__).parents[2] / "deploy" / "helm" / "ofevents"
+    await run("install", "events", chart, "--create-namespace")
+    expected = {f"{each['kind']} {each['metadata']['name']}" for each in objects(Settings("chart"))}
+    assert await cluster.there("chart") == expected - {"Namespace chart"}
+    _, status = await cluster.status("chart")
+    assert [row["kind"] for row in status["objects"] if row["state"] == "missing"] == []
+    for verb in ("install", "uninstall"):
+        text = await cluster.fails(verb, "-n", "chart")
+        assert "belongs to the Helm release events" in text
+    await run("uninstall", "events")
+    kept = {each.split()[0] for each in await cluster.there("chart")}
+    assert kept == {"CustomResourceDefinition"}
