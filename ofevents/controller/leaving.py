@@ -8,7 +8,6 @@ be deleted.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
@@ -28,6 +27,7 @@ from ofevents.controller.apply import Applied, Applier
 from ofevents.controller.buses import Buses, Link
 from ofevents.controller.events import Recorder
 from ofevents.controller.queue import Key
+from ofevents.controller.workers import Workers
 from ofevents.errors import Disconnected, OfeventsError
 from ofevents.ports import Bus
 from ofevents.resolve import Loaded, NotFound, interpret
@@ -64,7 +64,6 @@ class Leaving:
         applier: Applier,
         buses: Buses,
         recorder: Recorder,
-        pods: Callable[[Object], list[Object]],
         clock: Clock,
     ) -> None:
         self._api = api
@@ -72,7 +71,7 @@ class Leaving:
         self._applier = applier
         self._buses = buses
         self._recorder = recorder
-        self._pods = pods
+        self._workers = Workers(caches)
         self._clock = clock
 
     async def leave(self, key: Key, object: Object) -> bool:
@@ -103,9 +102,12 @@ class Leaving:
         for kind in (kinds.SCALED_OBJECT, kinds.DEPLOYMENT):
             for live in self._caches[kind].owned(uid):
                 await self._applier.delete(kind, live, done)
-        deployments = self._caches[kinds.DEPLOYMENT].owned(uid)
-        running = [pod for each in deployments for pod in self._pods(each)]
-        return not deployments and not running
+        # Pods outlive their Deployment; the other children that bear its name still tell it.
+        names = self._workers.names(uid, without=())
+        namespace = object["metadata"]["namespace"]
+        pods = self._caches[kinds.POD]
+        running = any(pods.owned(f"{namespace}/{name}") for name in names)
+        return not running and not self._caches[kinds.DEPLOYMENT].owned(uid)
 
     async def _remove(self, key: Key, object: Object) -> str:
         """Remove its place on the bus; what was left and why, "" for nothing."""

@@ -66,9 +66,7 @@ class Reconciler:
         self._clock = clock
         self._applier = Applier(api, caches)
         self._workers = Workers(caches)
-        self._leaving = Leaving(
-            api, caches, self._applier, buses, recorder, self._workers.pods, clock
-        )
+        self._leaving = Leaving(api, caches, self._applier, buses, recorder, clock)
         self._log = Log()
 
     async def run(self) -> None:

@@ -113,14 +113,15 @@ class Controller:
 
     Attributes:
         queue: idle when there is nothing to do.
+        changes: asks for resources to be looked at.
     """
 
     def __init__(self, api: Api, options: Options, holder: str, clock: Clock) -> None:
         self.queue = WorkQueue(clock)
         self._depends = Dependencies()
-        self._changes = Changes(self.queue, self._depends)
+        self.changes = Changes(self.queue, self._depends)
         self.caches = Caches(
-            api, options.namespaces, self._changes.changed, self._changes.all, clock=clock
+            api, options.namespaces, self.changes.changed, self.changes.all, clock=clock
         )
         again: Callable[..., None] = self.queue.add
         self._buses = Buses(again, clock)
@@ -141,7 +142,7 @@ class Controller:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.caches.run())
                 await self.caches.filled()
-                self._changes.open(self.caches)
+                self.changes.open(self.caches)
                 for _ in range(WORKERS):
                     group.create_task(self._reconciler.run())
         finally:

@@ -49,8 +49,11 @@ class Workers:
         """The EventSource or Trigger that a child or Pod belongs to."""
         if kind is kinds.POD:
             namespace, _, name = workload_of(object).partition("/")
-            deployment = self._caches[kinds.DEPLOYMENT].get(namespace, name)
-            return None if deployment is None else self.owner(kinds.DEPLOYMENT, deployment)
+            for each in (kinds.DEPLOYMENT, kinds.CONFIG_MAP, kinds.SECRET):
+                sibling = self._caches[each].get(namespace, name)
+                if sibling is not None:
+                    return self.owner(each, sibling)
+            return None
         for owner in object["metadata"].get("ownerReferences") or ():
             if owner.get("controller") and owner["kind"] in _OWNERS:
                 return _OWNERS[owner["kind"]], object["metadata"]["namespace"], owner["name"]

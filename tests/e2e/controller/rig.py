@@ -75,6 +75,10 @@ class Running:
     def writes(self) -> int:
         return sum(self.api.requests.get(each, 0) for each in WRITES)
 
+    def resync(self) -> None:
+        """Have every resource looked at again, changed or not."""
+        self.controller.changes.all()
+
     async def idle(self, seconds: float = 20) -> None:
         """Nothing is to be done any more."""
         await until(
@@ -97,6 +101,8 @@ class Cluster:
             await self.create(yaml.safe_load(file.read_text()))
         for name in ("shop", "billing", SYSTEM):
             await self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        account = {"name": "default", "namespace": "shop"}
+        await self.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
         rbac = "rbac.authorization.k8s.io"
         role = {
             "apiVersion": f"{rbac}/v1",
