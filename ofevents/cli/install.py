@@ -82,9 +82,9 @@ def install(
     if dry_run:
         _print(objects(settings), output)
         return
-    limit = seconds(timeout)
+    limit = seconds(timeout) if wait else 0.0
     progress = Progress(output)
-    ask(kubeconfig, context, lambda api: _install(api, settings, progress, take_over, limit * wait))
+    ask(kubeconfig, context, lambda api: _install(api, settings, progress, take_over, limit))
     progress.say(
         f"ofevents is installed in {namespace}; `ofevents status` says how it is",
         installed=True,

@@ -24,6 +24,7 @@ def status(
 
     found = ask(kubeconfig, context, lambda api: survey(api, namespace))
     if output is Output.json:
+        import dataclasses
         import json
 
         answer = {
@@ -31,7 +32,7 @@ def status(
             "namespace": found.namespace,
             "image": found.image,
             "active": found.active,
-            "objects": [row.to_json() for row in found.rows],
+            "objects": [dataclasses.asdict(row) for row in found.rows],
         }
         typer.echo(json.dumps(answer, ensure_ascii=False))
     else:

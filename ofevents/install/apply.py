@@ -36,9 +36,6 @@ class Step:
     outcome: Outcome
     object: Object
 
-    def __str__(self) -> str:
-        return f"{self.outcome} {title(self.object)}"
-
 
 Report = Callable[[Step], None]
 

@@ -7,11 +7,13 @@ differs is put into both branches of an `if`. Called by `files`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from ofevents import __version__
+from ofevents.install.chart_values import HELPERS, NOTES, SCHEMA, VALUES
 from ofevents.install.objects import objects
 from ofevents.install.parts import Object
 from ofevents.install.settings import (
@@ -49,58 +51,6 @@ _WHEN: Final = {
 }
 """Kinds that are not always there, and Helm's condition for them."""
 
-HELPERS: Final = """\
-{{- /* Where the controller is: `namespace`, else the release's; a release in `default` gets its own. */ -}}
-{{- define "ofevents.namespace" -}}
-{{- $release := ternary "%s" .Release.Namespace (eq .Release.Namespace "default") -}}
-{{- default $release .Values.namespace -}}
-{{- end -}}
-"""  # noqa: E501
-
-VALUES: Final = """\
-# Image of the controller, and of every worker that it starts.
-image: {image}
-
-# Controllers: one is active, the others wait for its lease and take over when it is gone.
-replicas: 2
-
-# Where the controller is. Default: the release's namespace, or {namespace} for a release
-# in `default`; the chart makes it unless it is the release's.
-namespace: ""
-
-# What it looks after; empty is all. With names its rights end there: Roles in each of them,
-# and a ClusterRole for what has no namespace.
-namespaces: []
-
-# Of one controller. It has no CPU limit: a throttled one would lose its lease.
-resources:
-{resources}
-# The CustomResourceDefinitions. They are kept when the release goes: with them every
-# EventSource and Trigger would go.
-crds: true
-
-admission:
-  # Resources are checked before they are stored.
-  enabled: true
-  # Ignore: stored unchecked while no controller answers; the status then says what is wrong.
-  # Fail: every change of our resources is refused meanwhile.
-  failurePolicy: Ignore
-
-# For Prometheus (the CRDs of its operator must be there) and Grafana.
-monitoring:
-  prometheusRule: false
-  serviceMonitor: false
-  dashboard: false
-"""
-
-NOTES: Final = """\
-ofevents is in namespace {{ include "ofevents.namespace" . }}.
-
-  kubectl -n {{ include "ofevents.namespace" . }} rollout status deployment/%s
-  kubectl apply -f deploy/samples/quickstart
-  kubectl get ofevents -A
-"""
-
 
 def chart(groups: Mapping[str, frozenset[str]]) -> dict[str, str]:
     """Path in the chart -> text; `groups` says which kinds are in which template."""
@@ -116,6 +66,7 @@ def chart(groups: Mapping[str, frozenset[str]]) -> dict[str, str]:
     resources = "".join(f"  {line}\n" for line in as_yaml(RESOURCES).splitlines())
     files = {
         "Chart.yaml": as_yaml(about),
+        "values.schema.json": json.dumps(SCHEMA, indent=2) + "\n",
         "values.yaml": VALUES.format(image=IMAGE, namespace=NAMESPACE, resources=resources),
         "templates/_helpers.tpl": HELPERS % NAMESPACE,
         "templates/NOTES.txt": NOTES % NAME,

@@ -43,10 +43,7 @@ def files() -> dict[str, str]:
     made["kustomize/monitoring/kustomization.yaml"] = _kustomization("Component", ["monitoring"])
     for path, text in chart(GROUPS).items():
         made[f"helm/ofevents/{path}"] = text
-    return {
-        path: text if path.endswith((".tpl", ".txt")) else HEADER + text
-        for path, text in made.items()
-    }
+    return {path: HEADER + text if path.endswith(".yaml") else text for path, text in made.items()}
 
 
 def _group(every: Iterable[dict[str, Any]], name: str) -> str:

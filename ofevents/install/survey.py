@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from ofevents.cluster.client import Api, Refused
 from ofevents.cluster.kinds import CRD, DEPLOYMENT, LEASE, OWN, POD, WEBHOOK, Kind
@@ -30,15 +30,6 @@ class Row:
     name: str
     ok: bool | None
     state: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "namespace": self.namespace,
-            "name": self.name,
-            "ok": self.ok,
-            "state": self.state,
-        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,20 @@ def test_what_is_switched_off_is_not_rendered(tmp_path: Path) -> None:
     assert len(off) == len(made(Settings())) - 5
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("replica=3", "replica"),
+        ("admission.failurePolicy=Maybe", "failurePolicy"),
+        ("namespaces={Shop}", "namespaces"),
+        ("replicas=0", "replicas"),
+    ],
+)
+def test_a_wrong_value_is_refused(tmp_path: Path, value: str, said: str) -> None:
+    with pytest.raises(RuntimeError, match=said):
+        template(tmp_path, "--set", value)
+
+
 def test_the_chart_has_no_mistakes_that_helm_finds(tmp_path: Path) -> None:
     assert "0 chart(s) failed" in helm.run("lint", "--strict", CHART, home=tmp_path)
 

@@ -212,22 +212,16 @@ async def test_an_option_that_is_taken_back_takes_its_object_along(cluster: Clus
 async def test_the_wait_has_an_end_that_says_why(cluster: Cluster) -> None:
     text = await cluster.fails("install", "-n", "slow", "--timeout", "300ms")
     assert "not done within 0.3 s: 0 of 2 replicas of the controller are available" in text
-    pod = {
-        "metadata": {
-            "name": "stuck",
-            "labels": {
-                "app.kubernetes.io/name": "ofevents",
-                "app.kubernetes.io/component": "controller",
-            },
-        },
-        "spec": _restricted(),
-    }
-    made = await cluster.api.call("POST", "/api/v1/namespaces/slow/pods", pod)
+    # As a ReplicaSet would make it: the namespace lets in what the Deployment asks for.
+    path = f"/apis/apps/v1/namespaces/slow/deployments/{NAME}"
+    template = (await cluster.api.call("GET", path))["spec"]["template"]
+    template["metadata"]["name"] = "stuck"
+    made = await cluster.api.call("POST", "/api/v1/namespaces/slow/pods", template)
     waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
     status = {
         "containerStatuses": [
             {
-                "name": "one",
+                "name": "controller",
                 "image": "x",
                 "imageID": "",
                 "ready": False,
@@ -240,24 +234,6 @@ async def test_the_wait_has_an_end_that_says_why(cluster: Cluster) -> None:
     await cluster.api.call("PATCH", path, {"status": status}, kind="merge-patch")
     text = await cluster.fails("install", "-n", "slow", "--timeout", "300ms")
     assert "stuck: ImagePullBackOff: no such image" in text
-
-
-def _restricted() -> dict[str, Any]:
-    """A Pod that the namespace lets in."""
-    container = {
-        "name": "one",
-        "image": "x",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-        },
-    }
-    return {
-        "automountServiceAccountToken": False,
-        "serviceAccountName": NAME,
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [container],
-    }
 
 
 async def test_the_controllers_rights_end_at_its_namespaces(cluster: Cluster) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
-from ofevents import telemetry
+from ofevents import cli, telemetry
 from ofevents.controller.rights import RIGHTS
-from ofevents.install import dashboard, files, monitoring
+from ofevents.install import dashboard, files, monitoring, workload
 from ofevents.install.access import allowed
 from ofevents.install.objects import objects
 from ofevents.install.settings import LABEL, NAMESPACE, Admission, Monitoring, Settings
@@ -128,6 +129,15 @@ def test_the_controller_of_some_namespaces_has_no_rights_elsewhere() -> None:
     [deployment] = [each for each in made if each["kind"] == "Deployment"]
     arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     assert arguments[2:4] == ["--namespace=shop", "--namespace=bank"]
+
+
+def test_the_controller_takes_the_arguments_that_it_is_started_with() -> None:
+    verb, *options = workload.arguments(Settings(namespaces=("shop",)))
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    given = commands[verb].make_context(verb, options).params
+    assert given["namespace"] == ["shop"]
+    assert given["lease_namespace"] == NAMESPACE
+    assert (given["host"], given["port"]) == ("0.0.0.0", 9090)
 
 
 def test_no_right_is_a_wildcard_and_each_has_its_reason() -> None:
