@@ -128,6 +128,24 @@ EXPIRED: Final = Counter(
     registry=REGISTRY,
 )
 
+RECONCILED: Final = Counter(
+    "ofevents_controller_reconciled",
+    "Resources that the controller has looked at, by kind.",
+    ("kind",),
+    registry=REGISTRY,
+)
+QUEUED: Final = Gauge(
+    "ofevents_controller_queued",
+    "Resources that the controller is to look at, or looks at now.",
+    registry=REGISTRY,
+)
+KUBERNETES_REQUESTS: Final = Counter(
+    "ofevents_kubernetes_requests",
+    "Requests of the controller to the Kubernetes API, by verb.",
+    ("verb",),
+    registry=REGISTRY,
+)
+
 LogEvent = Literal[
     "started",  # a source, trigger or server is live; `address` says where
     "stopped",  # it ended as asked; `in_flight` says what was unfinished

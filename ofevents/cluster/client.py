@@ -18,6 +18,7 @@ import orjson
 from ofevents.cluster.kinds import Kind, kind_of
 from ofevents.cluster.login import login, trust
 from ofevents.errors import ConfigError, Conflict, Disconnected, OfeventsError
+from ofevents.telemetry import KUBERNETES_REQUESTS
 
 MANAGER: Final = "ofevents"
 """The one field manager: what it no longer applies, the server removes."""
@@ -234,6 +235,7 @@ class Api:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         assert self._session is not None
         self.requests[method] = self.requests.get(method, 0) + 1
+        KUBERNETES_REQUESTS.labels(method).inc()
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = media

@@ -1,7 +1,7 @@
 """Who of several controllers may write: a `coordination.k8s.io` Lease.
 
 The holder renews it every two seconds; the others take it when they have not seen it
-renewed for ten seconds by their own clock, so clocks of machines may differ. A holder
+renewed for nine seconds by their own clock, so clocks of machines may differ. A holder
 that could not renew in time has ended before that: it must not write any more.
 """
 
@@ -17,10 +17,10 @@ from ofevents.cluster.client import Api, Refused
 from ofevents.errors import Conflict, TemporaryError
 from ofevents.telemetry import Log
 
-DURATION: Final = 10.0
+DURATION: Final = 9.0
 """Seconds without a renewal after which another may take it."""
 RENEW: Final = 2.0
-DEADLINE: Final = 7.0
+DEADLINE: Final = 6.0
 """Seconds without a renewal after which the holder ends; less than DURATION."""
 
 

@@ -16,6 +16,7 @@ from typing import Final
 from ofevents.clock import Clock
 from ofevents.cluster import kinds
 from ofevents.cluster.kinds import Kind
+from ofevents.telemetry import QUEUED, RECONCILED
 
 Key = tuple[Kind, str, str]
 """Kind, namespace ("" for cluster-wide ones) and name."""
@@ -51,6 +52,7 @@ class WorkQueue:
             self._queued.add(key)
             entry = (_ORDER.get(key[0], 2), next(self._numbers), key)
             heapq.heappush(self._ready, entry)
+            QUEUED.inc()
             self._wake.set()
 
     def add_later(self, key: Key, seconds: float) -> None:
@@ -91,6 +93,8 @@ class WorkQueue:
 
     def _given_back(self, key: Key) -> None:
         self._working.discard(key)
+        RECONCILED.labels(key[0].kind).inc()
+        QUEUED.dec()
         if key in self._again:
             self._again.discard(key)
             self.add(key)
