@@ -121,6 +121,29 @@ ROWS: Final[dict[str, tuple[Panel, ...]]] = {
             (_quantile("ofevents_call_seconds", 0.5), _quantile("ofevents_call_seconds", 0.99)),
         ),
     ),
+    "Controller": (
+        Panel(
+            "Looked at, and to be looked at",
+            "short",
+            (
+                (
+                    "sum by (kind) (rate(ofevents_controller_reconciled_total[$__rate_interval]))",
+                    "{{kind}}/s",
+                ),
+                ("max(ofevents_controller_queued)", "waiting"),
+            ),
+        ),
+        Panel(
+            "Requests to the Kubernetes API",
+            "reqps",
+            (
+                (
+                    "sum by (verb) (rate(ofevents_kubernetes_requests_total[$__rate_interval]))",
+                    "{{verb}}",
+                ),
+            ),
+        ),
+    ),
     "What a person should look at": (
         Panel(
             "Subscribers that are away",

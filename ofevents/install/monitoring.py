@@ -76,6 +76,15 @@ ALERTS: Final = (
         "The connection is made and lost again and again; the worker's log says why.",
     ),
     Alert(
+        "OfeventsControllerBehind",
+        "min_over_time(ofevents_controller_queued[15m]) > 0",
+        "0m",
+        "warning",
+        "The controller of ofevents has not been done for 15 minutes",
+        "Resources wait to be looked at: the Kubernetes API or a bus is slow or refuses; the "
+        "controller's log and the resources' status say which.",
+    ),
+    Alert(
         "OfeventsControllerDown",
         f'absent(up{{service="{NAME}"}} == 1)',
         "5m",
