@@ -21,8 +21,8 @@ from ofevents.errors import ConfigError
 from ofevents.install.kinds import KINDS, kind_of
 from ofevents.install.objects import objects
 from ofevents.install.settings import LABEL, NAME, Settings
-from tests.e2e.processes import OFEVENTS
-from tests.servers import free_port, helm
+from tests.e2e.processes import OFEVENTS, Program
+from tests.servers import free_port, helm, until
 from tests.servers.kube_api import KubeApi
 
 pytestmark = [
@@ -32,7 +32,7 @@ pytestmark = [
 ]
 GUEST = "guest-token"
 GROUP = "/apis/events.openfunction.io/v1alpha1"
-SOURCE = {
+SOURCE: dict[str, Any] = {
     "apiVersion": "events.openfunction.io/v1alpha1",
     "kind": "EventSource",
     "metadata": {"name": "shop"},
@@ -359,3 +359,41 @@ async def test_what_helm_has_installed_is_helms(cluster: Cluster, tmp_path: Path
     await run("uninstall", "events")
     kept = {each.split()[0] for each in await cluster.there("chart")}
     assert kept == {"CustomResourceDefinition"}
+
+
+async def test_the_installed_account_is_all_that_the_controller_needs(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Started as the Deployment starts it, with its account's token, in `inside` only."""
+    for namespace in ("inside", "outside"):
+        await cluster.namespace(namespace)
+    await cluster.done("install", "-n", "account", "--watch-namespace", "inside", "--no-wait")
+    account = f"/api/v1/namespaces/account/serviceaccounts/{NAME}/token"
+    token = (await cluster.api.call("POST", account, {"spec": {"expirationSeconds": 600}}))[
+        "status"
+    ]
+    file = cluster.api.kubeconfig(tmp_path / "account", token["token"])
+    path = f"/apis/apps/v1/namespaces/account/deployments/{NAME}"
+    pod = (await cluster.api.call("GET", path))["spec"]["template"]["spec"]
+    skipped = ("--host=", "--port=")  # a port of this machine is not the Pod's
+    arguments = [one for one in pod["containers"][0]["args"] if not one.startswith(skipped)]
+    cron = SOURCE["spec"]["cron"]
+    source = {**SOURCE, "spec": {"cron": cron, "sink": {"uri": "http://shop.inside.svc/"}}}
+
+    async def workers(namespace: str) -> int:
+        listed = await cluster.api.call("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments")
+        return len(listed["items"])
+
+    async def seen() -> bool:
+        return await workers("inside") == 1
+
+    async with Program(tmp_path, OFEVENTS, *arguments, "--kubeconfig", file, POD_NAME="one") as run:
+        for namespace in ("outside", "inside"):
+            await cluster.api.call("POST", f"{GROUP}/namespaces/{namespace}/eventsources", source)
+        await until(seen, seconds=20, what="the worker is there")
+        _, status = await cluster.status("account")
+        assert status["active"].startswith("one")
+        assert "forbidden" not in run.log, run.log
+        text = await cluster.done("uninstall", "-n", "account", "--crds", "--yes")
+        assert "2 EventSources" in text
+    assert await workers("outside") == 0
