@@ -93,7 +93,21 @@ RIGHTS: Final = (
         "whether KEDA, Dapr, Knative, OpenFunction and Gateway are there, as they come and go",
         "cluster",
     ),
+    Right(
+        "admissionregistration.k8s.io",
+        ("validatingwebhookconfigurations",),
+        ("get", "create", "patch"),
+        "have the API server ask for admission; its certificate is made and renewed by us",
+        "cluster",
+    ),
     Right("events.k8s.io", ("events",), ("create",), "what changed, for kubectl describe"),
+    Right(
+        "",
+        ("secrets",),
+        ("get", "create", "patch"),
+        "the certificate of the admission webhook, shared by all controllers",
+        "own",
+    ),
     Right(
         "coordination.k8s.io",
         ("leases",),
