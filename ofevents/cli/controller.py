@@ -27,6 +27,14 @@ def controller(
         Path | None,
         typer.Option(help="Default: the Pod's service account, else KUBECONFIG."),
     ] = None,
+    admission_port: Annotated[
+        int | None,
+        typer.Option(help="Serve the validating webhook there. Default: off; Pods give 9443."),
+    ] = None,
+    admission_url: Annotated[
+        str | None,
+        typer.Option(help="Where the API server reaches it, instead of by its Service."),
+    ] = None,
     port: Port = None,
     host: Host = "127.0.0.1",
     log_level: Level = None,
@@ -37,11 +45,15 @@ def controller(
     Of several, one works: the holder of a Lease. Another takes over within 15 seconds.
     """
     from ofevents import process, telemetry
+    from ofevents.controller.admission import Admission
     from ofevents.controller.render import Platform
     from ofevents.controller.run import Options, run
 
     level = log_level.value if log_level else "info"
     telemetry.configure_logging(level, json=log_format is LogFormat.json)
+    admission = None
+    if admission_port is not None:
+        admission = Admission(lease_namespace, port=admission_port, url=admission_url)
     options = Options(
         platform=Platform(image=image, pull_policy=pull_policy),
         namespaces=tuple(namespace or ()),
@@ -49,5 +61,6 @@ def controller(
         kubeconfig=kubeconfig,
         host=host,
         port=port,
+        admission=admission,
     )
     process.run(run(options))

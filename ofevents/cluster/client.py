@@ -79,6 +79,22 @@ class Api:
         if self._session is not None:
             await self._session.close()
 
+    async def login(self) -> dict[str, Any]:
+        """How it is logged in, in kopf's words (`ConnectionInfo`)."""
+        configuration = self._configuration
+        scheme, _, token = (
+            (await configuration.auth_settings()).get("BearerToken", {}).get("value", "")
+        ).rpartition(" ")
+        return {
+            "server": configuration.host,
+            "ca_path": configuration.ssl_ca_cert,
+            "insecure": not configuration.verify_ssl,
+            "certificate_path": configuration.cert_file,
+            "private_key_path": configuration.key_file,
+            "scheme": scheme or None,
+            "token": token or None,
+        }
+
     # -- reading --------------------------------------------------------------------------
 
     async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:

@@ -119,7 +119,8 @@ class Reconciler:
         look_up = ClusterLookUp(self._caches)
         planned = plan(object, look_up, self._readers(key))
         self._follow(key, look_up)
-        object = await self._hold(key, object)
+        if planned.workloads:
+            object = await self._hold(key, object)
         trouble, again = [], False
         try:
             await self._buses.ensure(key, planned.buses, planned.secrets or {})

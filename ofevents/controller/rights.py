@@ -42,6 +42,8 @@ class Right:
 _READ: Final = ("get", "list", "watch")
 _MAKE: Final = ("get", "list", "watch", "create", "patch", "delete")
 """`get` before the first write, so that nobody else's object is taken over."""
+_ADMISSION: Final = ("ofevents-admission",)
+"""The name of what admission has, as in `admission.NAME`."""
 _EVENTS: Final = kinds.EVENT_SOURCE.group
 
 RIGHTS: Final = (
@@ -96,14 +98,36 @@ RIGHTS: Final = (
         "whether KEDA, Dapr, Knative, OpenFunction and Gateway are there, as they come and go",
         "cluster",
     ),
-    Right("events.k8s.io", ("events",), ("create",), "what changed, for kubectl describe"),
     Right(
         kinds.WEBHOOK.group,
         (kinds.WEBHOOK.plural,),
         ("get", "patch"),
-        "writes the authority of its certificate into its own webhook",
+        "have the API server ask for admission; its certificate is made and renewed by us",
         "cluster",
-        ("ofevents-controller",),
+        _ADMISSION,
+    ),
+    Right(
+        kinds.WEBHOOK.group,
+        (kinds.WEBHOOK.plural,),
+        ("create",),
+        "where it is not there yet; RBAC cannot narrow this verb to a name",
+        "cluster",
+    ),
+    Right("events.k8s.io", ("events",), ("create",), "what changed, for kubectl describe"),
+    Right(
+        "",
+        ("secrets",),
+        ("get", "patch"),
+        "the certificate of the admission webhook, shared by all controllers",
+        "own",
+        _ADMISSION,
+    ),
+    Right(
+        "",
+        ("secrets",),
+        ("create",),
+        "where it is not there yet; RBAC cannot narrow this verb to a name",
+        "own",
     ),
     Right(
         "coordination.k8s.io",

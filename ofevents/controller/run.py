@@ -19,6 +19,7 @@ from ofevents.clock import Clock, SystemClock
 from ofevents.cluster.caches import Caches
 from ofevents.cluster.client import Api
 from ofevents.cluster.lease import Lease, Lost
+from ofevents.controller.admission import Admission, configure, serve
 from ofevents.controller.buses import Buses
 from ofevents.controller.changes import Changes
 from ofevents.controller.depend import Dependencies
@@ -44,6 +45,7 @@ class Options:
         namespaces: those that are looked at; none is all.
         lease_namespace: where the lease is.
         port: of probes and metrics; None serves none.
+        admission: where the validating webhook is served; None serves none.
     """
 
     platform: Platform
@@ -52,6 +54,7 @@ class Options:
     kubeconfig: Path | None = None
     host: str = "127.0.0.1"
     port: int | None = None
+    admission: Admission | None = None
 
 
 async def run(options: Options) -> None:
@@ -71,8 +74,12 @@ async def run(options: Options) -> None:
                 )  # fmt: skip
                 group.create_task(serving)
             try:
-                async with Api(options.kubeconfig) as api:
+                async with Api(options.kubeconfig) as api, asyncio.TaskGroup() as inner:
+                    if options.admission is not None:
+                        answering = inner.create_task(serve(api, options.admission, clock))
                     await _lead(api, options, health, stop.event, clock)
+                    if options.admission is not None:
+                        answering.cancel()
             finally:
                 stop.event.set()
 
@@ -101,6 +108,8 @@ async def _work(api: Api, options: Options, lease: Lease, holder: str, clock: Cl
     """Lead until cancelled, or until the lease is lost."""
     controller = Controller(api, options, holder, clock)
     try:
+        if options.admission is not None:
+            await configure(api, options.admission, clock)
         async with asyncio.TaskGroup() as group:
             group.create_task(lease.keep())
             group.create_task(controller.run())

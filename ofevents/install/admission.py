@@ -1,50 +1,36 @@
-"""The ValidatingWebhookConfiguration. Called by `objects`.
+"""The ValidatingWebhookConfiguration, and the Service that it names. Called by `objects`.
 
-It names no certificate authority: the active controller makes its certificate and writes
-the authority into this object. Applied again, it leaves that field alone.
+It is the controller's own, with the choices of the installation, and without a certificate
+authority: the active controller makes its certificate and writes the authority into this
+object. Applied again, it leaves that field alone.
 """
 
 from __future__ import annotations
 
-from ofevents.api.meta import GROUP, VERSION
+from ofevents.controller.admission import NAME, Admission, configuration
 from ofevents.install.parts import Object, metadata
-from ofevents.install.settings import NAME, Settings
+from ofevents.install.settings import SELECTOR, Settings
 
-PATH = "/validate"
-"""Of the webhook."""
+
+def service(settings: Settings) -> Object:
+    """Where the API server finds the webhook: every controller answers."""
+    port = {"name": "admission", "port": 443, "targetPort": "admission", "protocol": "TCP"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(settings, NAME, settings.namespace),
+        "spec": {"selector": dict(SELECTOR), "ports": [port]},
+    }
 
 
 def webhook(settings: Settings) -> Object:
-    """Asks the controller before a resource of ours is stored.
+    """Asks a controller before a resource of ours is stored.
 
-    In the chosen namespaces only, where some are chosen: another controller may look after
-    the rest.
+    In the chosen namespaces only, where some are chosen: others may be somebody else's.
     """
-    hook: Object = {
-        "name": f"validate.{GROUP}",
-        "clientConfig": {
-            "service": {
-                "name": NAME,
-                "namespace": settings.namespace,
-                "path": PATH,
-                "port": 443,
-            }
-        },
-        "rules": [
-            {
-                "apiGroups": [GROUP],
-                "apiVersions": [VERSION],
-                "operations": ["CREATE", "UPDATE"],
-                "resources": ["eventsources", "triggers", "eventbuses", "clustereventbuses"],
-                "scope": "*",
-            }
-        ],
-        "failurePolicy": settings.admission.failure_policy,
-        "matchPolicy": "Equivalent",
-        "sideEffects": "None",
-        "admissionReviewVersions": ["v1"],
-        "timeoutSeconds": 5,
-    }
+    made = configuration(Admission(settings.namespace), "", settings.admission.failure_policy)
+    [hook] = made["webhooks"]
+    del hook["clientConfig"]["caBundle"]
     if settings.namespaces:
         expression = {
             "key": "kubernetes.io/metadata.name",
@@ -52,9 +38,4 @@ def webhook(settings: Settings) -> Object:
             "values": list(settings.namespaces),
         }
         hook["namespaceSelector"] = {"matchExpressions": [expression]}
-    return {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingWebhookConfiguration",
-        "metadata": metadata(settings, NAME, ""),
-        "webhooks": [hook],
-    }
+    return {**made, "metadata": metadata(settings, NAME, "")}

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ofevents import __version__
+from ofevents.controller.admission import NAME as ADMISSION
 from ofevents.install.chart_values import HELPERS, NOTES, SCHEMA, VALUES
 from ofevents.install.objects import objects
 from ofevents.install.parts import Object
@@ -48,8 +49,11 @@ _WHEN: Final = {
     "PodMonitor": ".Values.monitoring.serviceMonitor",
     "PrometheusRule": ".Values.monitoring.prometheusRule",
     "ConfigMap": ".Values.monitoring.dashboard",
+    f"Service {ADMISSION}": ".Values.admission.enabled",
 }
-"""Kinds that are not always there, and Helm's condition for them."""
+"""Kinds (or one object of a kind) that are not always there, and Helm's condition for them."""
+_WHEN_LINE: Final = {"--admission-port=": ".Values.admission.enabled"}
+"""The same for lines: what they begin with after a dash."""
 
 
 def chart(groups: Mapping[str, frozenset[str]]) -> dict[str, str]:
@@ -98,7 +102,7 @@ def _templates() -> dict[tuple[str, str, str], str]:
             body = f"---\n{plain}"
         else:
             body = _either(_ranged(scoped), plain)
-        condition = _WHEN.get(key[0])
+        condition = _WHEN.get(f"{key[0]} {key[2]}") or _WHEN.get(key[0])
         made[key] = f"{{{{- if {condition} }}}}\n{body}{{{{- end }}}}\n" if condition else body
     return made
 
@@ -140,7 +144,14 @@ def _text(made: Object) -> str:
     text = as_yaml(_escaped(made), width=10_000)
     for mark, template in MARKS.items():
         text = text.replace(mark, template)
-    return text
+    return "".join(map(_conditional, text.splitlines(keepends=True)))
+
+
+def _conditional(line: str) -> str:
+    for start, condition in _WHEN_LINE.items():
+        if line.strip().startswith(f"- {start}"):
+            return f"{{{{- if {condition} }}}}\n{line}{{{{- end }}}}\n"
+    return line
 
 
 def _escaped(value: Any) -> Any:

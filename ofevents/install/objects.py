@@ -31,7 +31,7 @@ def objects(settings: Settings) -> list[Object]:
         workload.deployment(settings),
     ]
     if settings.admission.enabled:
-        made.append(admission.webhook(settings))
+        made += [admission.service(settings), admission.webhook(settings)]
     return [*made, *monitoring.objects(settings)]
 
 

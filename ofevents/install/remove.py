@@ -11,15 +11,18 @@ import asyncio
 from typing import Final
 
 from ofevents.cluster.client import Api
-from ofevents.cluster.kinds import CRD, DEPLOYMENT, WEBHOOK, Kind
+from ofevents.cluster.kinds import CRD, DEPLOYMENT, LEASE, SECRET, WEBHOOK, Kind
+from ofevents.controller.admission import NAME as ADMISSION
 from ofevents.errors import ConfigError
 from ofevents.install.apply import HELM, Report, Step, check_rights, delete, within
 from ofevents.install.kinds import NAMESPACE, kind_of, title
 from ofevents.install.parts import Object
-from ofevents.install.settings import LABEL
+from ofevents.install.settings import LABEL, NAME
 from ofevents.install.survey import absent, counted, installed, nothing_but_crds, resources
 
 _POLL: Final = 0.25
+_LEFT: Final = ((SECRET, ADMISSION), (LEASE, NAME))
+"""What the controller itself made in its namespace."""
 _USED_BY: Final = (
     DEPLOYMENT,
     Kind("apps", "v1", "statefulsets", "StatefulSet"),
@@ -75,6 +78,8 @@ async def uninstall(
             report(Step("left alone", each))
         elif kind not in (CRD, WEBHOOK):
             await _remove(api, each, report)
+        if kind == DEPLOYMENT:
+            await _clear(api, each["metadata"]["namespace"])
 
 
 def rehearse(found: list[Object], report: Report, *, crds: bool) -> None:
@@ -86,6 +91,13 @@ def rehearse(found: list[Object], report: Report, *, crds: bool) -> None:
 async def _remove(api: Api, found: Object, report: Report) -> None:
     await delete(api, found)
     report(Step("removed", found))
+
+
+async def _clear(api: Api, namespace: str) -> None:
+    for kind, name in _LEFT:
+        found = await api.get(kind, namespace, name)
+        if found is not None:
+            await api.delete(kind, namespace, name, found["metadata"]["uid"])
 
 
 async def _gone(api: Api, definitions: list[Object], seconds: float) -> None:

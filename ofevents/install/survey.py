@@ -15,7 +15,7 @@ from ofevents.errors import ConfigError, Disconnected
 from ofevents.install.kinds import KINDS, NAMESPACE, OPTIONAL, kind_of, title
 from ofevents.install.objects import objects
 from ofevents.install.parts import Object
-from ofevents.install.settings import LABEL, NAME, SELECTOR, Settings
+from ofevents.install.settings import LABEL, NAME, SELECTOR, Admission, Settings
 
 _ATTEMPTS: Final = 20
 _AGAIN: Final = 0.25
@@ -165,12 +165,9 @@ def _missing(namespace: str, found: list[Object], deployments: list[Object]) -> 
         names = [one.partition("=")[2] for one in arguments if one.startswith("--namespace=")]
         scope = tuple(names)
     there = {title(each) for each in found}
-    # Not everyone has a webhook, and the namespace may be somebody else's.
-    needed = [
-        each
-        for each in objects(Settings(namespace=namespace, namespaces=scope))
-        if kind_of(each) not in (WEBHOOK, NAMESPACE)
-    ]
+    least = Settings(namespace=namespace, namespaces=scope, admission=Admission(enabled=False))
+    # The namespace may be somebody else's.
+    needed = [each for each in objects(least) if kind_of(each) != NAMESPACE]
     return [
         Row(each["kind"], metadata.get("namespace", ""), metadata["name"], False, "missing")
         for each in needed

@@ -19,7 +19,7 @@ def namespace(settings: Settings) -> Object:
 
 
 def service(settings: Settings) -> Object:
-    """Where the API server finds the admission webhook, and Prometheus the metrics."""
+    """Where Prometheus finds the metrics."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -27,7 +27,6 @@ def service(settings: Settings) -> Object:
         "spec": {
             "selector": dict(SELECTOR),
             "ports": [
-                {"name": "admission", "port": 443, "targetPort": "admission", "protocol": "TCP"},
                 {"name": "metrics", "port": PORT, "targetPort": "metrics", "protocol": "TCP"},
             ],
         },
@@ -149,6 +148,7 @@ def _probe(path: str) -> dict[str, Any]:
 def arguments(settings: Settings) -> list[str]:
     """How the controller is started."""
     scope = [f"--namespace={each}" for each in settings.namespaces]
+    admission = [f"--admission-port={ADMISSION_PORT}"] if settings.admission.enabled else []
     return [
         "controller",
         f"--lease-namespace={settings.namespace}",
@@ -156,5 +156,6 @@ def arguments(settings: Settings) -> list[str]:
         f"--image={settings.image}",
         "--host=0.0.0.0",  # the node asks the probes
         f"--port={PORT}",
+        *admission,
         "--log-format=json",
     ]

@@ -17,6 +17,7 @@ import pytest_asyncio
 from typer.testing import CliRunner
 
 from ofevents import cli
+from ofevents.controller.admission import NAME as ADMISSION
 from ofevents.errors import ConfigError
 from ofevents.install.kinds import KINDS, kind_of
 from ofevents.install.objects import objects
@@ -114,7 +115,9 @@ class Cluster:
         await self.api.call(
             "POST", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases", lease
         )
-        webhook = f"/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{NAME}"
+        webhook = (
+            f"/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{ADMISSION}"
+        )
         bundle = [{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "Cg=="}]
         await self.api.call("PATCH", webhook, bundle, kind="json-patch")
 
@@ -195,7 +198,7 @@ async def test_a_missing_object_is_named(cluster: Cluster) -> None:
     await cluster.api.call("DELETE", f"/api/v1/namespaces/hole/services/{NAME}")
     _, status = await cluster.status("hole")
     missing = [row["kind"] for row in status["objects"] if row["state"] == "missing"]
-    assert missing == ["Service"]
+    assert missing == ["Service"], missing
 
 
 async def test_an_option_that_is_taken_back_takes_its_object_along(cluster: Cluster) -> None:
@@ -205,7 +208,9 @@ async def test_an_option_that_is_taken_back_takes_its_object_along(cluster: Clus
     changed = {name: outcome for name, outcome in back.items() if outcome != "unchanged"}
     assert changed == {
         "ConfigMap ofevents-dashboard": "removed",
-        f"ValidatingWebhookConfiguration {NAME}": "removed",
+        f"Deployment {NAME}": "changed",
+        f"Service {ADMISSION}": "removed",
+        f"ValidatingWebhookConfiguration {ADMISSION}": "removed",
     }
 
 
@@ -375,7 +380,7 @@ async def test_the_installed_account_is_all_that_the_controller_needs(
     file = cluster.api.kubeconfig(tmp_path / "account", token["token"])
     path = f"/apis/apps/v1/namespaces/account/deployments/{NAME}"
     pod = (await cluster.api.call("GET", path))["spec"]["template"]["spec"]
-    skipped = ("--host=", "--port=")  # a port of this machine is not the Pod's
+    skipped = ("--host=", "--port=", "--admission-port=")  # of the Pod, not of this machine
     arguments = [one for one in pod["containers"][0]["args"] if not one.startswith(skipped)]
     cron = SOURCE["spec"]["cron"]
     source = {**SOURCE, "spec": {"cron": cron, "sink": {"uri": "http://shop.inside.svc/"}}}

@@ -50,8 +50,8 @@ class Figures:
     def __str__(self) -> str:
         return (
             f"{self.count} + {self.count}: {self.seconds:.1f} s until all is there "
-            f"({self.work:.1f} s of work), {self.requests:.1f} requests a resource, full resync {self.resync:.2f} s, "
-            f"{self.memory:.0f} MiB"
+            f"({self.work:.1f} s of work), {self.requests:.1f} requests a resource, "
+            f"full resync {self.resync:.2f} s, {self.memory:.0f} MiB"
         )
 
 
