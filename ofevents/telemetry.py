@@ -168,6 +168,7 @@ LogEvent = Literal[
     "expired",  # messages reached maxAge unread
     "leading",  # this controller holds the lease: it writes
     "standby",  # another controller holds the lease: this one waits
+    "failed",  # a defect of ours: the controller goes on with the other resources
     "applied",  # the controller changed what a resource is made of
 ]
 """Every log-event name; the key `event` of a log line."""

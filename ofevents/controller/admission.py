@@ -133,8 +133,8 @@ def _run(
     for kind in kinds.OWN:
 
         @kopf.on.validate(kind.group, kind.version, kind.plural, id=HANDLER, registry=registry)
-        def validate(body: kopf.Body, old: Any, new: Any, **_: Any) -> None:
-            if not _concerns(body, old, new):
+        def validate(body: kopf.Body, **more: Any) -> None:
+            if not _concerns(body, more["old"], more["new"]):
                 return
             if found := errors(dict(body)):
                 raise kopf.AdmissionError(text(found), code=422)

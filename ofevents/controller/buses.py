@@ -92,6 +92,7 @@ class Link:
             await self._clock.sleep(_LOOK)
             if (now := bus.connection) != before:
                 before = now
+                self.ensured.clear()  # It may have come back without what was made on it.
                 self._tell()
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from ofevents.api.resolved import HttpTarget, ResolvedSource
+from ofevents.api.resolved import HttpTarget, ResolvedSource, ResolvedTrigger
 from ofevents.clock import Clock
 from ofevents.cluster import kinds
 from ofevents.cluster.cache import Object
@@ -30,6 +30,7 @@ from ofevents.controller.plan import Plan, plan
 from ofevents.controller.queue import Key, WorkQueue
 from ofevents.controller.render import Owner, Platform, child_name, children
 from ofevents.controller.status import Facts
+from ofevents.controller.sweep import Sweeper, Users
 from ofevents.controller.workers import Workers
 from ofevents.errors import OfeventsError, TemporaryError
 from ofevents.telemetry import Log
@@ -52,6 +53,7 @@ class Reconciler:
         queue: WorkQueue,
         buses: Buses,
         depends: Dependencies,
+        sweeper: Sweeper,
         recorder: Recorder,
         platform: Platform,
         clock: Clock,
@@ -64,6 +66,7 @@ class Reconciler:
         self._recorder = recorder
         self._platform = platform
         self._clock = clock
+        self._sweeper = sweeper
         self._applier = Applier(api, caches)
         self._workers = Workers(caches)
         self._leaving = Leaving(api, caches, self._applier, buses, recorder, clock)
@@ -76,19 +79,27 @@ class Reconciler:
             try:
                 again = await self.reconcile(key)
             except (TemporaryError, Refused) as error:
-                wait = self._queue.failed(key, delay=getattr(error, "delay", 0.0))
-                self._log.warning(
-                    "retrying", kind=key[0].kind, namespace=key[1], name=key[2],
-                    error=str(error), seconds=wait,
-                )  # fmt: skip
-            except BaseException:
+                self._retry(key, error, getattr(error, "delay", 0.0))
+            except Exception as error:  # One resource must not take the others with it.
+                self._log.error("failed", kind=key[0].kind, namespace=key[1], name=key[2],
+                                exc_info=error)  # fmt: skip
                 self._queue.failed(key)
-                raise
             else:
                 if again:
                     self._queue.failed(key)
                 else:
                     self._queue.done(key)
+
+    def _retry(self, key: Key, error: Exception, delay: float) -> None:
+        wait = self._queue.failed(key, delay=delay)
+        self._log.warning(
+            "retrying",
+            kind=key[0].kind,
+            namespace=key[1],
+            name=key[2],
+            error=str(error),
+            seconds=wait,
+        )
 
     async def reconcile(self, key: Key) -> bool:
         """Bring one resource up to date; True to come back after a while.
@@ -101,9 +112,11 @@ class Reconciler:
         if object is None:
             self._depends.set(key, ())
             self._buses.forget(key)
+            self._sweeper.forget(key)
             return False
         if object["metadata"].get("deletionTimestamp"):
             self._depends.set(key, ())
+            self._sweeper.forget(key)
             if not await self._leaving.leave(key, object):
                 self._queue.add_later(key, LOOK_AGAIN)
             return False
@@ -124,6 +137,7 @@ class Reconciler:
         trouble, again = [], False
         try:
             await self._buses.ensure(key, planned.buses, planned.secrets or {})
+            self._sweep(key, object, planned)
         except OfeventsError as error:
             # Its workers may reach the bus where we do not, and a rotated login must get to
             # them: they are made all the same.
@@ -175,6 +189,17 @@ class Reconciler:
         fresh = await self._api.patch(key[0], key[1], key[2], change)
         self._caches[key[0]].put(fresh, quiet=True)
         return fresh
+
+    def _sweep(self, key: Key, object: Object, planned: Plan) -> None:
+        """Have the bus looked through for what an edit has left there."""
+        links = self._buses.linked(key)
+        if not links or planned.errors or planned.blocked:
+            return
+        specs = [each.spec for each in planned.workloads]
+        triggers = tuple(each for each in specs if isinstance(each, ResolvedTrigger))
+        bare = key[0] is kinds.EVENT_SOURCE and not object["spec"].get("sink")
+        users = Users(triggers, ((key[1], key[2]),) if bare else ())
+        self._sweeper.has(key, links[0], users)
 
     async def _children(
         self, key: Key, object: Object, planned: Plan

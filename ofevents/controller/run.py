@@ -27,6 +27,7 @@ from ofevents.controller.events import Recorder
 from ofevents.controller.queue import WorkQueue
 from ofevents.controller.reconcile import Reconciler
 from ofevents.controller.render import Platform
+from ofevents.controller.sweep import Sweeper
 from ofevents.errors import ConfigError
 from ofevents.health import Health
 from ofevents.local import admin
@@ -134,12 +135,14 @@ class Controller:
         )
         again: Callable[..., None] = self.queue.add
         self._buses = Buses(again, clock)
+        self._sweeper = Sweeper(clock)
         self._reconciler = Reconciler(
             api,
             self.caches,
             self.queue,
             self._buses,
             self._depends,
+            self._sweeper,
             Recorder(api, holder, clock),
             options.platform,
             clock,
@@ -156,4 +159,5 @@ class Controller:
                     group.create_task(self._reconciler.run())
         finally:
             self.queue.close()
+            await self._sweeper.close()
             await self._buses.close()
