@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.servers import ServerMissing, cache_dir
+from tests.servers import ServerMissing, cache_dir, kube_api
 
 VERSION: Final = "3.22.0"
 _PACKAGE: Final = "helm.sh/helm/v3/cmd/helm"
@@ -45,9 +45,20 @@ def build() -> Path:
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
     if not go:
         raise ServerMissing("helm is built with Go: https://go.dev/dl")
+    major, minor, _ = kube_api.VERSION.split(".")
+    module = _PACKAGE.removesuffix("/cmd/helm")
+    # As helm's own Makefile does it: without these it takes every cluster for an ancient one.
+    said = {
+        f"{module}/internal/version.version": f"v{VERSION}",
+        f"{module}/pkg/chartutil.k8sVersionMajor": major,
+        f"{module}/pkg/chartutil.k8sVersionMinor": minor,
+        f"{module}/pkg/lint/rules.k8sVersionMajor": major,
+        f"{module}/pkg/lint/rules.k8sVersionMinor": minor,
+    }
+    flags = " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in said.items())])
     with tempfile.TemporaryDirectory(dir=cache_dir()) as folder:
         done = subprocess.run(
-            [go, "install", "-trimpath", "-ldflags=-s -w", f"{_PACKAGE}@v{VERSION}"],
+            [go, "install", "-trimpath", f"-ldflags={flags}", f"{_PACKAGE}@v{VERSION}"],
             cwd=folder,
             env={**os.environ, "GOBIN": folder, "CGO_ENABLED": "0"},
             capture_output=True,
