@@ -1,7 +1,9 @@
 """Keeps a cache equal to the cluster: list once, then watch, resumed where it broke off.
 
-Only what the server has forgotten (410) is listed again. An optional kind that the API
-does not serve is an empty cache; whoever sees its CRD come starts a reflector for it.
+Only what the server has forgotten (410) is listed again. A kind that is not served (404) is
+waited for, and the cache stays as it is: an API server that has just started serves the
+kinds of CRDs a moment later than the others. Whoever sees a CRD come or go starts and ends
+the reflector.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from typing import Any, Final
 from ofevents.clock import Clock
 from ofevents.cluster.cache import Cache
 from ofevents.cluster.client import Api, Gone, Refused
-from ofevents.cluster.kinds import OPTIONAL
 from ofevents.errors import TemporaryError
 from ofevents.telemetry import Log
 
@@ -57,18 +58,9 @@ class Reflector:
             except Gone:
                 self._version = ""
             except (TemporaryError, Refused) as error:
-                absent = isinstance(error, Refused) and error.status == 404
-                if absent and self._cache.kind in OPTIONAL:
-                    self._absent()
-                    return
                 self._log.warning("retrying", error=str(error))
                 await self._clock.sleep(self._wait)
                 self._wait = min(_LONGEST, self._wait * 2)
-
-    def _absent(self) -> None:
-        self._cache.there = False
-        self._cache.replace((), self._namespace)
-        self._synced()
 
     async def _follow(self) -> None:
         kind = self._cache.kind
