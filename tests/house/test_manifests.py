@@ -12,11 +12,13 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from ofevents import cli, telemetry
+from ofevents.controller.render import Owner, Platform, Workload, children
 from ofevents.controller.rights import RIGHTS
 from ofevents.install import dashboard, files, monitoring, workload
 from ofevents.install.access import allowed
 from ofevents.install.objects import objects
 from ofevents.install.settings import LABEL, NAMESPACE, Admission, Monitoring, Settings
+from ofevents.local import folder
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ALL = Settings(monitoring=Monitoring(True, True, True))
@@ -35,12 +37,12 @@ def test_every_kind_has_a_file() -> None:
 
 
 def test_the_base_has_the_objects_of_the_default_settings() -> None:
-    folder = DEPLOY / "kustomize" / "base"
-    [listed] = yaml.safe_load_all((folder / "kustomization.yaml").read_text())
+    base = DEPLOY / "kustomize" / "base"
+    [listed] = yaml.safe_load_all((base / "kustomization.yaml").read_text())
     found = [
         each
         for name in listed["resources"]
-        for each in yaml.safe_load_all((folder / name).read_text())
+        for each in yaml.safe_load_all((base / name).read_text())
     ]
     assert found == _in_order(objects(Settings()), listed["resources"])
 
@@ -84,6 +86,17 @@ def test_the_alerts_ask_only_for_metrics_that_exist() -> None:
     asked = {name for alert in monitoring.ALERTS for name in _asked(alert.expression)}
     assert asked
     assert asked - _series() == set()
+
+
+def test_prometheus_finds_what_the_controller_makes() -> None:
+    [worker] = folder.read([DEPLOY / "samples" / "kafka-to-kafka"], []).workers
+    owner = Owner("events.openfunction.io/v1alpha1", "EventSource", "default", "shop", "uid", 1)
+    made = children(owner, [Workload(worker)], Platform(image="x")).manifests
+    [template] = [each["spec"]["template"] for each in made if each["kind"] == "Deployment"]
+    monitor = monitoring.pod_monitor(Settings())["spec"]
+    assert monitor["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    ports = {port["name"] for each in template["spec"]["containers"] for port in each["ports"]}
+    assert {each["port"] for each in monitor["podMetricsEndpoints"]} <= ports
 
 
 def test_panels_lie_side_by_side() -> None:
