@@ -91,17 +91,17 @@ def _templates() -> dict[tuple[str, str, str], str]:
         admission=Admission(failure_policy="mark-policy"),  # type: ignore[arg-type]
         monitoring=Monitoring(True, True, True),
     )
-    everywhere = {_key(each): _text(each) for each in objects(settings)}
-    some = {_key(each): _text(each) for each in objects(replace(settings, namespaces=(_EACH,)))}
+    everywhere = {_key(each): each for each in objects(settings)}
     made = {}
-    for key, scoped in some.items():
+    for scoped in objects(replace(settings, namespaces=(_EACH,))):
+        key = _key(scoped)
         plain = everywhere.get(key)
         if plain is None:
-            body = f"{{{{- range .Values.namespaces }}}}\n---\n{scoped}{{{{- end }}}}\n"
+            body = f"{{{{- range .Values.namespaces }}}}\n---\n{_text(scoped)}{{{{- end }}}}\n"
         elif plain == scoped:
-            body = f"---\n{plain}"
+            body = f"---\n{_text(plain)}"
         else:
-            body = _either(_ranged(scoped), plain)
+            body = _either(_ranged(_text(scoped)), _text(plain))
         condition = _WHEN.get(f"{key[0]} {key[2]}") or _WHEN.get(key[0])
         made[key] = f"{{{{- if {condition} }}}}\n{body}{{{{- end }}}}\n" if condition else body
     return made
