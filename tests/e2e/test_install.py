@@ -341,12 +341,6 @@ async def test_a_cluster_that_is_not_there_is_a_sentence(cluster: Cluster) -> No
     assert b"Traceback" not in errors
 
 
-async def test_a_dry_run_prints_what_would_be_applied(cluster: Cluster) -> None:
-    printed = json.loads(await cluster.done("install", "-n", "dry", "--dry-run", "-o", "json"))
-    assert printed["items"] == json.loads(json.dumps(objects(Settings("dry"))))
-    assert await cluster.there("dry") == set()
-
-
 async def test_what_helm_has_installed_is_helms(cluster: Cluster, tmp_path: Path) -> None:
     async def run(*arguments: str | Path) -> str:
         given = (*arguments, "--kubeconfig", cluster.file, "--namespace", "chart")
