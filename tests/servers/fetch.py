@@ -26,6 +26,7 @@ from tests.servers import (
     daprd,
     faketime,
     find,
+    helm,
     kafka,
     kube_api,
     octokit,
@@ -38,6 +39,7 @@ SERVERS: Final = {
     "rabbitmq-server": "rabbitmq-server",
     "postgres": "postgresql",
     "etcd": "etcd-server",
+    "kubectl": "kubernetes-client",
 }
 DEBIAN: Final = {**TOOLS, **SERVERS}
 """Command -> the Debian package that brings it."""
@@ -75,6 +77,7 @@ ITEMS: Final = (
     Item(f"Kubernetes API server {kube_api.VERSION} (ten minutes)", kube_api.build),
     *(Item(command, partial(debian, command)) for command in SERVERS),
     Item(f"daprd {daprd.VERSION}", daprd.build),
+    Item(f"helm {helm.VERSION}", helm.build),
 )
 
 
