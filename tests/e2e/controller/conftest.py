@@ -1,4 +1,4 @@
-"""One API server and one bus for the tests of a file; each test has names of its own."""
+"""One API server and one bus for all tests of the controller; each has names of its own."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.e2e.controller.rig import Cluster, open_bus, open_cluster
 from tests.servers.nats import NatsServer
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     async with open_cluster(tmp_path_factory.mktemp("kube")) as one:
         yield one
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def bus(
     tmp_path_factory: pytest.TempPathFactory, cluster: Cluster
 ) -> AsyncIterator[NatsServer]:

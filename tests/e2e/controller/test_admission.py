@@ -15,7 +15,7 @@ from tests.e2e.controller.rig import IMAGE, SYSTEM, TOKEN, Cluster, cron, resour
 from tests.e2e.processes import OFEVENTS, Program, call
 from tests.servers import free_port, until
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="session")]
 
 BAD = [
     trigger("condition", subscribers=[{"name": "a", "condition": "tikc", "topic": "x"}]),
@@ -83,3 +83,4 @@ async def test_what_is_refused(cluster: Cluster, tmp_path: Path) -> None:
         assert await cluster.get(kinds.TRIGGER, "condition") is None
     again = await cluster.get(kinds.WEBHOOK, NAME, "")
     assert again["metadata"]["resourceVersion"] == version
+    await cluster.api.call("DELETE", kinds.WEBHOOK.path(name=NAME))

@@ -15,7 +15,7 @@ from tests.e2e.controller.rig import Cluster, cron, trigger
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
 
 LOG = {"name": "log", "sink": {"uri": "http://log.shop.svc/"}}
 BILL = {"name": "bill", "sink": {"uri": "http://bill.shop.svc/"}}

@@ -12,7 +12,7 @@ from tests.e2e.controller.rig import Cluster, cron, trigger
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="session")]
 
 
 def definition(kind: Kind) -> Any:

@@ -119,14 +119,14 @@ def judge(small: Figures, large: Figures) -> None:
     assert large.memory <= MEMORY
 
 
-@pytest.mark.timeout(60)
-async def test_fifty(tmp_path: Path) -> None:
-    found = await measure(50, tmp_path)
+@pytest.mark.timeout(120)
+async def test_thirty(tmp_path: Path) -> None:
+    found = await measure(30, tmp_path)
     sys.stdout.write(f"{found}\n")
     assert found.requests <= REQUESTS
     assert found.memory <= MEMORY
-    assert max(found.seconds, found.resync) <= 40
-    assert found.work <= 20
+    assert max(found.seconds, found.resync) <= 50
+    assert found.work <= 10
 
 
 @pytest.mark.soak

@@ -8,31 +8,32 @@ from ofevents.cluster import kinds
 from tests.e2e.controller.rig import Cluster, Running, cron, resource, secret, trigger
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
 
 
 async def fill(cluster: Cluster, running: Running) -> None:
     """Some of everything, of which some does not work, and wait until all is told."""
-    login = {"valueFrom": {"secretKeyRef": {"name": "login", "key": "token"}}}
+    login = {"valueFrom": {"secretKeyRef": {"name": "steady-login", "key": "token"}}}
     sink = {"uri": "http://log.shop.svc/", "auth": {"bearer": login}}
     await cluster.apply(
-        secret("login", token="x"),
-        cron(),
+        secret("steady-login", token="x"),
+        cron("steady"),
         cron("with-sink", sink={"uri": "http://log.shop.svc/"}),
-        trigger(),
+        trigger("reads-steady", "steady"),
         trigger("with-login", subscribers=[{"name": "log", "sink": sink}]),
         trigger("dangles", source="nowhere"),
         trigger("blocked", eventBus="nowhere"),
-        resource("EventBus", "embedded", {"jetstream": {}}),
-        resource("EventBus", "away", {"jetstream": {"url": "nats://127.0.0.1:1"}}),
-        trigger("bus-away", eventBus="away"),
+        resource("EventBus", "steady-embedded", {"jetstream": {}}),
+        resource("EventBus", "steady-away", {"jetstream": {"url": "nats://127.0.0.1:1"}}),
+        trigger("bus-away", eventBus="steady-away"),
     )
-    for owner, count in (("clock", 1), ("with-sink", 2), ("audit", 1), ("with-login", 1)):
+    expected = {"steady": 1, "with-sink": 2, "reads-steady": 1, "with-login": 1}
+    for owner, count in expected.items():
         for deployment in await cluster.have(owner, count):
             await cluster.play(deployment)
     await cluster.becomes(kinds.TRIGGER, "bus-away", "Stalled", "Disconnected")
-    await cluster.becomes(kinds.TRIGGER, "audit", "Ready", "Running")
-    await cluster.becomes(kinds.EVENT_BUS, "away", "Stalled", "Disconnected")
+    await cluster.becomes(kinds.TRIGGER, "reads-steady", "Ready", "Running")
+    await cluster.becomes(kinds.EVENT_BUS, "steady-away", "Stalled", "Disconnected")
     await running.idle()
 
 

@@ -17,7 +17,7 @@ from tests.e2e.processes import OFEVENTS, Program, get
 from tests.servers import free_port, until
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="session")]
 
 WITHIN = 15.0
 
@@ -45,8 +45,8 @@ async def test_another_takes_over_after_kill_9(
 
         await until(lambda: held(ports[0]), seconds=30, what="the first leads")
         async with second:
-            await cluster.apply(cron("before"))
-            await cluster.have("before", 1)
+            await cluster.apply(cron("first-clock"))
+            await cluster.have("first-clock", 1)
 
             async def stands_by() -> bool:
                 status, text = await get(f"http://127.0.0.1:{ports[1]}/status")
@@ -59,8 +59,8 @@ async def test_another_takes_over_after_kill_9(
             first.process.send_signal(signal.SIGKILL)
             killed = time.monotonic()
             await first.process.wait()
-            await cluster.apply(cron("after"))
-            await cluster.have("after", 1, seconds=30)
+            await cluster.apply(cron("later-clock"))
+            await cluster.have("later-clock", 1, seconds=30)
             took = time.monotonic() - killed
             sys.stdout.write(f"taken over after {took:.1f} s\n")
             assert took < WITHIN
