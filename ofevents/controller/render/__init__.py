@@ -1,4 +1,4 @@
-"""stand-in"""
+"""What a worker is made of: a Deployment, and a ConfigMap with its resolved spec. Pure."""
 
 from __future__ import annotations
 
