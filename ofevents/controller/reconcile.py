@@ -125,7 +125,7 @@ class Reconciler:
             facts = await bus_facts(key, object, look_up, self._buses)
             self._depends.set(key, look_up.asked)
             await self._tell(object, facts)
-            return False
+            return any(reason == "Disconnected" for reason, _ in facts.trouble)
         return await self._resource(key, object)
 
     async def _resource(self, key: Key, object: Object) -> bool:
