@@ -13,7 +13,18 @@ from typing import Annotated
 
 import typer
 
-from ofevents.cli import crds, resolve, run, send, source, tail, topics, trigger, validate
+from ofevents.cli import (
+    controller,
+    crds,
+    resolve,
+    run,
+    send,
+    source,
+    tail,
+    topics,
+    trigger,
+    validate,
+)
 from ofevents.errors import ConfigError
 
 EPILOG = (
@@ -39,6 +50,7 @@ for verb in (
     resolve.resolve,
     source.source,
     trigger.trigger,
+    controller.controller,
     crds.crds,
 ):
     app.command()(verb)
