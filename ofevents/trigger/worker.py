@@ -225,6 +225,7 @@ class _Session:
             suspects=Suspects(bus.store, spec.group),
             worker=self._worker,
             clock=self._clock,
+            stop=self._stop,
             trace=self._trace,
         )
 

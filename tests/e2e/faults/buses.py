@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
-import nats
 import nats.errors
+from nats.aio.client import Client
 from nats.js.errors import Error as JetStreamError
 
 from tests.servers.nats import NatsServer
@@ -150,14 +150,15 @@ class JetStream:
         async def silent(_: Exception) -> None:
             """What goes wrong is raised where it is asked."""
 
-        client = await nats.connect(
-            self.server.url,
-            allow_reconnect=False,
-            connect_timeout=1,
-            max_reconnect_attempts=1,
-            error_cb=silent,
-        )
+        client = Client()
         try:
+            await client.connect(
+                self.server.url,
+                allow_reconnect=False,
+                connect_timeout=1,
+                max_reconnect_attempts=1,
+                error_cb=silent,
+            )
             yield client.jetstream(timeout=2)
         finally:
-            await client.close()
+            await client.close()  # after connecting in vain, too: nats-py leaves that open
