@@ -18,7 +18,7 @@ from ofevents.install.kinds import NAMESPACE, OPTIONAL, REVIEW, kind_of, title
 from ofevents.install.objects import objects
 from ofevents.install.parts import Object
 from ofevents.install.settings import LABEL, NAME, Settings
-from ofevents.install.survey import elsewhere, established, installed, rollout, troubles
+from ofevents.install.survey import elsewhere, established, installed, rollout, together, troubles
 
 MANAGER: Final = "ofevents-install"
 """The field manager of an installation; the controller's fields have another."""
@@ -142,7 +142,7 @@ async def check_rights(api: Api, needed: set[tuple[Kind, str, str]], otherwise: 
         answer = await api.create(REVIEW, review)
         return bool(answer["status"]["allowed"])
 
-    answers = await asyncio.gather(*(allowed(*each) for each in asked))
+    answers = await together(allowed(*each) for each in asked)
     verbs: dict[str, list[str]] = {}
     for (kind, namespace, verb), may in zip(asked, answers, strict=True):
         if not may:
