@@ -1,7 +1,8 @@
 """The resolved spec as a worker's Pod has it: a ConfigMap, or a Secret if it holds credentials.
 
 A credential is what a model of `ofevents.api` hides (`repr=False`), what is called like one,
-a header's value, and a login within an address. A marker is none: it only names a Secret. Of
+a header's value, and a login or a token within an address, be it the second of a list. A
+number counts as its text. A marker is none: it only names a Secret. Of
 a custom source nobody here knows which of its fields are: its spec is always kept in a Secret.
 Taking too much for a credential costs nothing.
 """
@@ -28,6 +29,8 @@ _CALLED: Final = re.compile(
     r"pass(word|wd|phrase)?$|secret|token|credential|key$|bearer|connectionstring|nkey|creds", re.I
 )
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/@\s]*@", re.I)
+_ASKED: Final = re.compile(r"[?&]([^=&#\s]+)=")
+"""What an address's query names."""
 _NOT_ONE: Final = {"joinBy", "join_by", "partitionkey", "routingKey", "keyPrefix"}
 
 
@@ -60,9 +63,13 @@ def _holds(value: Any, name: str) -> bool:
         )  # fmt: skip
     if isinstance(value, (list, tuple)):
         return any(_holds(each, name) for each in value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
     if not isinstance(value, str) or not value or only(value) is not None:
         return False
-    if _LOGIN.match(value):
+    if _LOGIN.search(value):
+        return True
+    if "://" in value and any(_CALLED.search(each) for each in _ASKED.findall(value)):
         return True
     if name in _HIDDEN and name not in ("url", "spec"):
         return True  # an address is hidden for its login's sake
