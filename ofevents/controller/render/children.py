@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from ofevents.api.meta import ScaleOption
 from ofevents.api.resolved import ResolvedSource
 from ofevents.controller.render import dapr, network, pods, scale
 from ofevents.controller.render.document import document
-from ofevents.controller.render.names import stamped
+from ofevents.controller.render.names import child_name, stamped
 from ofevents.controller.render.workload import Manifest, Owner, Platform, Rendered, Workload
 
 _ORDER: Final = (
@@ -34,7 +35,7 @@ def children(owner: Owner, workloads: Sequence[Workload], platform: Platform) ->
     """What shall be there for that owner, whatever the order of `workloads`."""
     found: dict[tuple[str, str], Manifest] = {}
     warnings: dict[tuple[str, str], None] = {}
-    for workload in workloads:
+    for workload in sorted(workloads, key=lambda one: child_name(one.spec)):
         manifests, told = _worker(owner, workload, platform)
         warnings.update(dict.fromkeys(told))
         for each in manifests:
@@ -55,7 +56,7 @@ def _place(manifest: Manifest) -> tuple[int, str]:
 def _worker(
     owner: Owner, workload: Workload, platform: Platform
 ) -> tuple[list[Manifest], list[tuple[str, str]]]:
-    workload = replace(workload, spec=dapr.scoped(workload.spec))
+    workload = replace(workload, spec=dapr.scoped(workload.spec), scale=_bounded(workload))
     spec, warnings = workload.spec, []
     found: list[Manifest] = []
     annotations: dict[str, str] = {}
@@ -102,6 +103,15 @@ def _worker(
     return found, warnings
 
 
+def _bounded(workload: Workload) -> ScaleOption | None:
+    """What is asked for, but no two of a source that must be one."""
+    scale = workload.scale
+    if scale is None or not pods.exactly_one(workload.spec):
+        return scale
+    least = min(scale.min_replica_count or 0, 1)
+    return scale.model_copy(update={"min_replica_count": least, "max_replica_count": 1})
+
+
 def _scaling(
     owner: Owner, workload: Workload, platform: Platform
 ) -> tuple[int | None, scale.Scaling, list[tuple[str, str]]]:
@@ -110,8 +120,6 @@ def _scaling(
     if option is None or workload.spec.suspend:
         return 1, none, []
     plain = max(option.min_replica_count or 0, 1)
-    if pods.exactly_one(workload.spec):
-        plain = 1
     if not platform.keda:
         told = "scaleOption needs KEDA, which this cluster has not: the number of workers is fixed"
         return plain, none, [("KEDANotInstalled", told)]

@@ -17,14 +17,15 @@ from ofevents.api.resolved import HttpTarget, ResolvedSource
 from ofevents.api.secretref import only
 from ofevents.bus.dapr_components import manifests as bus_manifests
 from ofevents.bus.dapr_options import DaprOptions
-from ofevents.controller.render import pods
-from ofevents.controller.render.names import child_name, labels, metadata
+from ofevents.controller.render import network, pods
+from ofevents.controller.render.names import apart, child_name, labels, metadata
 from ofevents.controller.render.workload import Manifest, Owner, Platform, Spec, Workload
 from ofevents.local.sidecars import needs as own_needs
 from ofevents.resolve.resolution import needs
 
 APP_PORT: Final = 50010
 """Where daprd calls the worker; its own ports are 3500 to 3501 and 50001 to 50002."""
+_PORTS: Final = {"grpc": 50001, "http": 3500}
 _METRICS: Final = 9095
 """daprd's own default is the port of the worker's probes."""
 _WAIT: Final = (
@@ -74,7 +75,7 @@ def sidecar(owner: Owner, workload: Workload, platform: Platform) -> Sidecar | N
         "dapr.io/metrics-port": str(_METRICS),
         "dapr.io/graceful-shutdown-seconds": str(pods.grace(spec) - 5),
     }
-    ports = {"dapr": APP_PORT}
+    ports = {network.DAPR: APP_PORT}
     env = {"APP_PORT": str(APP_PORT)}
     if spec.dapr_mode != "standalone":
         # The sidecar calls over the Pod's loopback, which no policy closes.
@@ -136,7 +137,7 @@ def _standalone(
     spec = workload.spec
     app = child_name(spec)
     name = f"{app}-dapr"
-    chosen = {"app.kubernetes.io/name": "ofevents-dapr", "app.kubernetes.io/instance": app}
+    chosen = apart(spec)
     pod: dict[str, Any] = {
         "automountServiceAccountToken": True,  # daprd shows it to Dapr's control plane
         "containers": [
@@ -157,6 +158,10 @@ def _standalone(
     }
     if workload.template is not None:
         pod |= pods.placement(workload.template)
+        # Such as dapr.io/config: it is daprd's, wherever that is.
+        given = workload.template.annotations.items()
+        asked = {name: value for name, value in given if name.startswith("dapr.io/")}
+        annotations = {**asked, **annotations}
     own = metadata(owner, spec, name)
     deployment = {
         "apiVersion": "apps/v1",
@@ -180,7 +185,8 @@ def _standalone(
     worker = {name: labels(owner, spec)[name] for name in chosen}
     return [
         deployment,
-        _service(own, chosen, {"grpc": 50001, "http": 3500}),
+        network.dapr_policy(own, spec, _PORTS.values(), _METRICS),
+        _service(own, chosen, _PORTS),
         _service(metadata(owner, spec, f"{app}-app"), worker, {"grpc": APP_PORT}),
     ]
 

@@ -52,6 +52,11 @@ def selector(spec: Spec) -> dict[str, str]:
     return {"app.kubernetes.io/name": "ofevents", "app.kubernetes.io/instance": child_name(spec)}
 
 
+def apart(spec: Spec) -> dict[str, str]:
+    """What the Pod of a worker's daprd is known by, where that has one of its own."""
+    return {**selector(spec), "app.kubernetes.io/name": "ofevents-dapr"}
+
+
 def labels(owner: Owner, spec: Spec) -> dict[str, str]:
     """Of every child and Pod of a worker."""
     component = "source" if isinstance(spec, ResolvedSource) else "trigger"

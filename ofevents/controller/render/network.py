@@ -7,12 +7,15 @@ functions may be anywhere, and no policy can name a host by its DNS name.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from ofevents.api.resolved import ResolvedSource
-from ofevents.controller.render.names import child_name, metadata, selector
+from ofevents.controller.render.names import apart, child_name, metadata, selector
 from ofevents.controller.render.workload import PORT, Exposure, Manifest, Owner, Spec
 
+DAPR: Final = "dapr"
+"""Name of the port where a daprd in a Pod of its own calls the worker."""
 _DEFAULT: Final = 8080
 
 
@@ -82,16 +85,39 @@ def ways_in(owner: Owner, spec: Spec, exposure: Exposure) -> list[Manifest]:
 
 
 def policy(owner: Owner, spec: Spec, ports: dict[str, int]) -> Manifest:
-    """Lets in what comes to the probes and to `ports`, and nothing else."""
-    numbers = [PORT, *ports.values()]
+    """Lets in what comes to the probes and to `ports`, and nothing else; to the port that
+    Dapr calls, its own daprd alone."""
+    numbers = [PORT, *(number for name, number in ports.items() if name != DAPR)]
+    rules: list[dict[str, Any]] = [{"ports": _tcp(numbers)}]
+    if DAPR in ports:
+        rules.append({"from": _pods(apart(spec)), "ports": _tcp([ports[DAPR]])})
+    return _policy(metadata(owner, spec, child_name(spec)), selector(spec), rules)
+
+
+def dapr_policy(own: dict[str, Any], spec: Spec, ports: Iterable[int], metrics: int) -> Manifest:
+    """Of a daprd that has a Pod of its own: who gets to it may publish and read as its worker,
+    so nobody but the worker does."""
+    rules = [{"from": _pods(selector(spec)), "ports": _tcp(ports)}, {"ports": _tcp([metrics])}]
+    return _policy(own, apart(spec), rules)
+
+
+def _tcp(ports: Iterable[int]) -> list[dict[str, Any]]:
+    return [{"port": each, "protocol": "TCP"} for each in ports]
+
+
+def _pods(labels: dict[str, str]) -> list[dict[str, Any]]:
+    return [{"podSelector": {"matchLabels": labels}}]
+
+
+def _policy(own: dict[str, Any], of: dict[str, str], rules: list[dict[str, Any]]) -> Manifest:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": metadata(owner, spec, child_name(spec)),
+        "metadata": own,
         "spec": {
-            "podSelector": {"matchLabels": selector(spec)},
+            "podSelector": {"matchLabels": of},
             "policyTypes": ["Ingress"],
-            "ingress": [{"ports": [{"port": each, "protocol": "TCP"} for each in numbers]}],
+            "ingress": rules,
         },
     }
 
