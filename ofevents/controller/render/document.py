@@ -24,8 +24,9 @@ from ofevents.controller.render.workload import Manifest, Owner, Spec
 FILE: Final = "spec.json"
 FOLDER: Final = "/etc/ofevents/spec"
 SECRETS: Final = "/etc/ofevents/secrets"
-_CALLED: Final = re.compile(r"pass(word|wd|phrase)?|secret|token|credential|key|bearer|connection"
-                            r"string|sas(l|Key)|nkey|creds", re.I)  # fmt: skip
+_CALLED: Final = re.compile(
+    r"pass(word|wd|phrase)?$|secret|token|credential|key$|bearer|connectionstring|nkey|creds", re.I
+)
 _LOGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/@\s]*@", re.I)
 _NOT_ONE: Final = {"joinBy", "join_by", "partitionkey", "routingKey", "keyPrefix"}
 

@@ -57,9 +57,9 @@ def scaling(owner: Owner, spec: Spec, scale: ScaleOption) -> Scaling:
         return Scaling(trouble=trouble)
     name = child_name(spec)
     manifests: list[Manifest] = []
-    triggers: list[Any] = []
-    secrets: dict[str, Any] = {}
-    known: dict[Any, str] = {}
+    triggers: list[dict[str, Any]] = []
+    secrets: dict[str, str] = {}
+    known: dict[tuple[tuple[str, str], ...], str] = {}
     for lag in lags:
         one: dict[str, Any] = {
             "type": lag.type,

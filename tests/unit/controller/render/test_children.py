@@ -8,87 +8,34 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ofevents.api.eventsource import PodTemplate
 from ofevents.api.meta import ScaleOption
-from ofevents.api.resolved import (
-    HttpTarget,
-    ResolvedBus,
-    ResolvedInput,
-    ResolvedSource,
-    ResolvedSubscriber,
-    ResolvedTrigger,
-)
+from ofevents.api.resolved import HttpTarget
 from ofevents.api.secretref import marker
 from ofevents.controller.render import (
     Exposure,
-    Owner,
     Platform,
     Rendered,
-    SecretUse,
     Workload,
     child_name,
     children,
 )
+from tests.unit.controller.render.samples import (
+    DAPR,
+    JETSTREAM,
+    OWNER,
+    PLATFORM,
+    kafka,
+    source,
+    trigger,
+    used,
+    webhook,
+)
 
-OWNER = Owner("events.openfunction.io/v1alpha1", "EventSource", "shop", "orders", "uid-1", 3)
-PLATFORM = Platform(image="ofevents:1", keda=True, dapr=True)
-JETSTREAM = ResolvedBus(
-    name="shop/default",
-    driver="jetstream",
-    options={"url": "nats://nats:4222", "monitoring": "http://nats.nats:8222"},
-)
-DAPR = ResolvedBus(
-    name="shop/default",
-    driver="dapr",
-    options={
-        "pubsub": {
-            "type": "pubsub.kafka",
-            "version": "v1",
-            "metadata": [
-                {"name": "brokers", "value": "kafka:9092"},
-                {"name": "authType", "value": "password"},
-                {"name": "saslUsername", "value": "shop"},
-                {"name": "saslPassword", "value": marker("kafka", "password")},
-            ],
-        },
-        "state": {"type": "state.redis", "version": "v1", "metadata": []},
-    },
-)
 LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?\Z")
-
-
-def source(kind: str = "cron", entry: str = "tick", **more: Any) -> ResolvedSource:
-    given: dict[str, Any] = {"spec": {"schedule": "@daily"}, "bus": JETSTREAM, **more}
-    return ResolvedSource(namespace="shop", name="orders", source=kind, entry=entry, **given)
-
-
-def kafka(**own: Any) -> ResolvedSource:
-    return source("kafka", spec={"brokers": "kafka:9092", "topic": "orders", **own})
-
-
-def webhook(**own: Any) -> ResolvedSource:
-    return source("webhook", spec={"path": "/orders/in", "port": 8080, "host": "127.0.0.1", **own})
-
-
-def trigger(name: str = "audit", **more: Any) -> ResolvedTrigger:
-    given: dict[str, Any] = {
-        "bus": JETSTREAM,
-        "inputs": (ResolvedInput(name="tick", topic="event.shop.orders.tick"),),
-        "subscribers": (
-            ResolvedSubscriber(
-                name="log",
-                target=HttpTarget(uri="http://log.shop.svc/"),
-                inbox=f"inbox.shop.{name}.log",
-            ),
-        ),
-        "group": f"trigger.shop.{name}",
-        "dead_topic": f"dead.shop.{name}",
-        **more,
-    }
-    return ResolvedTrigger(namespace="shop", name=name, **given)
 
 
 def render(*workloads: Workload, platform: Platform = PLATFORM) -> Rendered:
@@ -103,10 +50,6 @@ def one(rendered: Rendered, kind: str) -> Any:
 
 def kinds(rendered: Rendered) -> list[str]:
     return [each["kind"] for each in rendered.manifests]
-
-
-def used(*pairs: tuple[str, str]) -> dict[str, SecretUse]:
-    return {marker(*each): SecretUse(*each, "digest") for each in pairs}
 
 
 # -- names -----------------------------------------------------------------------------------
@@ -124,6 +67,7 @@ SPECS = st.one_of(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(SPECS)
 def test_a_name_is_a_short_dns_label(spec: Any) -> None:
     name = child_name(spec)
@@ -131,6 +75,7 @@ def test_a_name_is_a_short_dns_label(spec: Any) -> None:
     assert LABEL.match(name)
 
 
+@settings(max_examples=100, deadline=None)
 @given(SPECS, SPECS)
 def test_two_workers_never_share_a_name(one: Any, other: Any) -> None:
     def identity(spec: Any) -> Any:
