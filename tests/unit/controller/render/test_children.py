@@ -88,7 +88,8 @@ def test_two_workers_never_share_a_name(one: Any, other: Any) -> None:
 def test_names_that_differ_in_punctuation_only_do_not_clash() -> None:
     punctuated = [source(entry=each) for each in ("a.b", "a-b", "a_b", "A-B")]
     alike = [trigger("orders"), trigger("orders", implicit=True), source(entry="sink")]
-    names = [child_name(each) for each in (*punctuated, *alike)]
+    long = [trigger("o" * 60), trigger("o" * 60, implicit=True), trigger("o" * 61)]
+    names = [child_name(each) for each in (*punctuated, *alike, *long)]
     assert len(set(names)) == len(names)
 
 
