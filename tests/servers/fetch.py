@@ -27,7 +27,7 @@ from tests.servers import (
     faketime,
     find,
     kafka,
-    kube_api,
+    kube_build,
     octokit,
 )
 
@@ -72,9 +72,12 @@ ITEMS: Final = (
     Item(f"Apache Kafka {kafka.VERSION}", kafka.jars),
     Item("libfaketime", faketime.library),
     Item(f"GitHub webhook payloads {octokit.VERSION}", octokit.file),
-    Item(f"Kubernetes API server {kube_api.VERSION} (ten minutes)", kube_api.build),
     *(Item(command, partial(debian, command)) for command in SERVERS),
     Item(f"daprd {daprd.VERSION}", daprd.build),
+    *(
+        Item(f"{', '.join(each.commands)} {each.version} ({each.takes})", each.get)
+        for each in kube_build.BUILDS
+    ),
 )
 
 

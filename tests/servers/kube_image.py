@@ -1,0 +1,48 @@
+"""An image that holds one static program and nothing else, as the archive `ctr` imports.
+
+    pack(KUBERNETES.find("pause"), "localhost/pause:1", folder / "pause.tar")
+
+The test cluster's own images are made so: no image builder and no base image is needed,
+and the same program gives the same bytes. The project's image comes from `make image`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+_ANYBODY = 65532
+"""The user of the images, where a Pod says nothing: not root."""
+
+
+def pack(program: Path, name: str, archive: Path) -> Path:
+    """Write the archive of an image whose entrypoint is that program; returns `archive`."""
+    layer = _tar({program.name: (program.read_bytes(), 0o755)})
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Entrypoint": [f"/{program.name}"], "User": str(_ANYBODY)},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
+    files = {
+        "config.json": (json.dumps(config).encode(), 0o644),
+        "layer.tar": (layer, 0o644),
+        "manifest.json": (json.dumps(manifest).encode(), 0o644),
+    }
+    archive.write_bytes(_tar(files))
+    return archive
+
+
+def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
+    """An archive of contents and modes, without times and owners."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, (content, mode) in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), mode
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
