@@ -28,6 +28,7 @@ from tests.servers import (
     find,
     kafka,
     kube_build,
+    kube_node,
     octokit,
 )
 
@@ -39,7 +40,7 @@ SERVERS: Final = {
     "postgres": "postgresql",
     "etcd": "etcd-server",
 }
-DEBIAN: Final = {**TOOLS, **SERVERS}
+DEBIAN: Final = {**TOOLS, **SERVERS, **kube_node.COMMANDS}
 """Command -> the Debian package that brings it."""
 
 
@@ -72,7 +73,7 @@ ITEMS: Final = (
     Item(f"Apache Kafka {kafka.VERSION}", kafka.jars),
     Item("libfaketime", faketime.library),
     Item(f"GitHub webhook payloads {octokit.VERSION}", octokit.file),
-    *(Item(command, partial(debian, command)) for command in SERVERS),
+    *(Item(command, partial(debian, command)) for command in (*SERVERS, *kube_node.COMMANDS)),
     Item(f"daprd {daprd.VERSION}", daprd.build),
     *(
         Item(f"{', '.join(each.commands)} {each.version} ({each.takes})", each.get)
