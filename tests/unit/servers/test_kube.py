@@ -60,7 +60,7 @@ def test_what_is_built_already_is_left_alone(
     monkeypatch.setenv("OFEVENTS_SERVERS", str(tmp_path))
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)  # no Go: a build would fail
     for build in BUILDS:
-        for command in build.commands:
+        for command in (*build.commands, *(build.files or ())[:1]):
             path = build.folder / command
             path.parent.mkdir(exist_ok=True)
             path.touch()
