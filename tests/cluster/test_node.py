@@ -35,7 +35,7 @@ async def test_a_deployment_runs_and_is_reached(node: KubeNode, namespace: str) 
     said = [await answers(f"http://{address}:8080/whoami") for address in addresses(pods)]
     assert {each["host"] for each in said} == {pod["metadata"]["name"] for pod in pods}
     assert {each["uid"] for each in said} == {65532}
-    assert {each["writable"] for each in said} == {False}
+    assert {each["root"] for each in said} == {"open /written: read-only file system"}
     # By the Service's name: from the test process, and from one Pod to the other.
     hosts = {(await answers(f"{service}/whoami"))["host"] for _ in range(20)}
     assert hosts == {each["host"] for each in said}

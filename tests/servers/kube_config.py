@@ -59,6 +59,8 @@ root = "{folder}/root"
 state = "{folder}/state"
 [grpc]
   address = "{folder}/ctd.sock"
+[plugins.'io.containerd.internal.v1.opt']
+  path = "{folder}/opt"
 [plugins.'io.containerd.cri.v1.images']
   snapshotter = "overlayfs"
   [plugins.'io.containerd.cri.v1.images'.pinned_images]

@@ -25,7 +25,7 @@ import yaml
 
 from tests.servers import ServerMissing, find, kube_config, kube_namespace
 from tests.servers.kube_api import KubeApi
-from tests.servers.kube_build import CONTAINERD, COREDNS, KUBENODE, PROBE
+from tests.servers.kube_build import CONTAINERD, COREDNS, IMAGES, KUBENODE
 from tests.servers.kube_config import NODE, PAUSE
 from tests.servers.kube_image import pack
 from tests.servers.kube_namespace import ADDRESS, DNS
@@ -75,7 +75,7 @@ class KubeNode(KubeApi):
         for command, package in COMMANDS.items():
             if find(command) is None:
                 raise ServerMissing(f"no {command}: apt-get install {package}")
-        for build in (KUBENODE, CONTAINERD, COREDNS, PROBE):
+        for build in (KUBENODE, CONTAINERD, COREDNS, IMAGES):
             for name in build.commands:
                 build.find(name)
         return await super().__aenter__()
@@ -88,12 +88,12 @@ class KubeNode(KubeApi):
         await self.start_containerd()
         for program, name in {"pause": PAUSE, "probe": PROBE_IMAGE}.items():
             archive = self.folder / f"{program}.tar"
-            await self.load_image(pack(PROBE.find(program), name, archive))
+            await self.load_image(pack(IMAGES.find(program), name, archive))
         await super().start()
         for name in ("controller-manager", "scheduler", "kubelet", "proxy"):
             self.start_component(name)
         await self._start_dns()
-        await self.until(self.is_ready, "the node is Ready")
+        await self.until(self.is_ready, "the node is Ready", seconds=120)
         await self.until(lambda: self._has_accounts("default"), "there are ServiceAccounts")
 
     def _write_files(self) -> None:
@@ -188,10 +188,11 @@ class KubeNode(KubeApi):
     async def kill(self) -> None:
         """End every Pod and every process, and unmount what they had."""
         await self.end("kubelet")
-        if "containerd" in self._processes:
-            listed = (await self._ctr("tasks", "ls", "-q")).split()
-            if listed:
+        try:
+            if listed := (await self._ctr("tasks", "ls", "-q")).split():
                 await self._ctr("tasks", "delete", "--force", *listed)
+        except (RuntimeError, ServerMissing):
+            pass  # containerd does not run; the end of the namespace is the end of its Pods
         await super().kill()
         for process in self.leftovers():  # a shim that containerd did not know any more
             process.kill()
@@ -217,7 +218,7 @@ class KubeNode(KubeApi):
     def _clear(self) -> None:
         for point in self.mounts():
             subprocess.run(["umount", "--lazy", point], check=False, timeout=30)
-        for name in ("root", "state", "kubelet", "ipam"):
+        for name in ("root", "state", "kubelet", "ipam", "opt"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     # -- what is done with it -------------------------------------------------------------

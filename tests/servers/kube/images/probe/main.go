@@ -1,7 +1,7 @@
 // Command probe is the program of the tests' Pods. It answers over HTTP:
 //
 //	/healthz    200
-//	/whoami     its host name, user id, and whether its root can be written to
+//	/whoami     its host name, user id, and what becomes of a file written to its root
 //	/get?url=   what it gets there itself: the answer's status and body
 //	/api?path=  what the API server answers the Pod's own ServiceAccount
 package main
@@ -23,8 +23,11 @@ const account = "/var/run/secrets/kubernetes.io/serviceaccount/"
 
 func whoami(w http.ResponseWriter, _ *http.Request) {
 	host, _ := os.Hostname()
-	failed := os.WriteFile("/written", nil, 0o600)
-	answer := map[string]any{"host": host, "uid": os.Getuid(), "writable": failed == nil}
+	written := "written"
+	if err := os.WriteFile("/written", nil, 0o600); err != nil {
+		written = err.Error()
+	}
+	answer := map[string]any{"host": host, "uid": os.Getuid(), "root": written}
 	if err := json.NewEncoder(w).Encode(answer); err != nil {
 		log.Print(err)
 	}
