@@ -32,7 +32,13 @@ from tests.servers import (
     octokit,
 )
 
-TOOLS: Final = {"java": "default-jre-headless", "mvn": "maven", "npm": "npm"}
+TOOLS: Final = {
+    "java": "default-jre-headless",
+    "mvn": "maven",
+    "npm": "npm",
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
+}
 SERVERS: Final = {
     "redis-server": "redis-server",
     "mosquitto": "mosquitto",

@@ -1,9 +1,11 @@
-"""An image that holds one static program and nothing else, as the archive `ctr` imports.
+"""Images as archives that the node imports; used by kube_node.py and the tests of the cluster.
 
-    pack(KUBERNETES.find("pause"), "localhost/pause:1", folder / "pause.tar")
+    pack(IMAGES.find("pause"), "localhost/pause:1", folder / "pause.tar")
+    export("localhost/ofevents:0.1.0", folder / "ofevents.tar")
 
-The test cluster's own images are made so: no image builder and no base image is needed,
-and the same program gives the same bytes. The project's image comes from `make image`.
+`pack` makes an image that holds one static program and nothing else: no image builder and
+no base image is needed, and the same program gives the same bytes. `export` takes one
+that buildah has built on this machine.
 """
 
 from __future__ import annotations
@@ -11,8 +13,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import subprocess
 import tarfile
 from pathlib import Path
+
+from tests.servers import ServerMissing, find
 
 _ANYBODY = 65532
 """The user of the images, where a Pod says nothing: not root."""
@@ -34,6 +39,25 @@ def pack(program: Path, name: str, archive: Path) -> Path:
         "manifest.json": (json.dumps(manifest).encode(), 0o644),
     }
     archive.write_bytes(_tar(files))
+    return archive
+
+
+def export(name: str, archive: Path) -> Path:
+    """Write an image of buildah's as an archive; returns `archive`.
+
+    Raises:
+        ServerMissing: there is no buildah, or it has no such image.
+    """
+    if find("buildah") is None:
+        raise ServerMissing("apt-get install buildah")
+    done = subprocess.run(
+        ["buildah", "push", "--quiet", name, f"oci-archive:{archive}:{name}"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    if done.returncode:
+        raise ServerMissing(f"no image {name}: {done.stderr.strip()[-600:]}")
     return archive
 
 

@@ -224,7 +224,7 @@ class KubeNode(KubeApi):
     # -- what is done with it -------------------------------------------------------------
 
     async def load_image(self, archive: Path) -> None:
-        """Make the images of an archive (OCI or docker) known to the node."""
+        """Make the images of an archive (OCI or docker, see kube_image.py) known to the node."""
         await self._ctr("images", "import", str(archive))
 
     async def create_namespace(self, name: str) -> None:

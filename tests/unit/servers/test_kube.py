@@ -14,7 +14,7 @@ import yaml
 
 from tests.servers import ServerMissing, kube_config, kube_namespace
 from tests.servers.kube_build import BUILDS, KUBENODE
-from tests.servers.kube_image import pack
+from tests.servers.kube_image import export, pack
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -40,6 +40,14 @@ def test_an_image_is_its_program(tmp_path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(layer)) as files:
         (entry,) = files.getmembers()
         assert (entry.name, entry.mode) == ("pause", 0o755)
+
+
+def test_without_buildah_nothing_is_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    with pytest.raises(ServerMissing, match="apt-get install buildah"):
+        export("localhost/ofevents:1", tmp_path / "none.tar")
 
 
 def test_a_build_that_is_not_there_names_the_verb(
