@@ -6,7 +6,7 @@ PYTEST := $(BIN)/pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run fmt lint types test servers conformance e2e cluster soak bench crds lock all clean
+.PHONY: help setup run fmt lint types test servers conformance e2e cluster soak bench crds manifests image lock all clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9_-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,12 @@ bench: setup ## the side-by-side benchmarks (ARGS="--json FILE --stage NAME")
 
 crds: setup ## regenerate crds/ from ofevents/api
 	$(BIN)/ofevents crds --write crds
+
+manifests: setup ## regenerate deploy/kustomize and deploy/helm from ofevents/install
+	$(BIN)/python -m ofevents.install deploy
+
+image: ## build the container image with docker or buildah (IMAGE=name:tag)
+	deploy/build-image.sh $(ARGS)
 
 lock: setup ## rewrite constraints.txt from what is installed
 	$(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools --exclude wheel > constraints.txt

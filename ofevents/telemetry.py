@@ -128,6 +128,24 @@ EXPIRED: Final = Counter(
     registry=REGISTRY,
 )
 
+RECONCILED: Final = Counter(
+    "ofevents_controller_reconciled",
+    "Resources that the controller has looked at, by kind.",
+    ("kind",),
+    registry=REGISTRY,
+)
+QUEUED: Final = Gauge(
+    "ofevents_controller_queued",
+    "Resources that the controller is to look at, or looks at now.",
+    registry=REGISTRY,
+)
+KUBERNETES_REQUESTS: Final = Counter(
+    "ofevents_kubernetes_requests",
+    "Requests of the controller to the Kubernetes API, by verb.",
+    ("verb",),
+    registry=REGISTRY,
+)
+
 LogEvent = Literal[
     "started",  # a source, trigger or server is live; `address` says where
     "stopped",  # it ended as asked; `in_flight` says what was unfinished
@@ -148,6 +166,10 @@ LogEvent = Literal[
     "kept",  # `--watch` kept the last good state; `reason` lists the problems
     "purged",  # settled events were removed to make room
     "expired",  # messages reached maxAge unread
+    "leading",  # this controller holds the lease: it writes
+    "standby",  # another controller holds the lease: this one waits
+    "failed",  # a defect of ours: the controller goes on with the other resources
+    "applied",  # the controller changed what a resource is made of
 ]
 """Every log-event name; the key `event` of a log line."""
 

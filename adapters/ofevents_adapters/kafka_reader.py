@@ -34,6 +34,9 @@ CONNECT: Final = 10.0
 """Seconds to reach a broker before `Disconnected` is raised."""
 _ANSWER: Final = 10.0
 """Seconds for one question to the brokers."""
+LAST_COMMIT: Final = 1.0
+"""Seconds that the commit of partitions that leave is tried for."""
+_LATER_AGAIN: Final = 0.05
 
 _LOGIN: Final = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED}
 _FORBIDDEN: Final = {
@@ -41,6 +44,13 @@ _FORBIDDEN: Final = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 }
+_LATER: Final = {
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+}
+"""The group takes the same commit a moment later."""
 _HARMLESS: Final = {KafkaError._MAX_POLL_EXCEEDED, KafkaError._PARTITION_EOF}
 """The client goes on by itself after these."""
 
@@ -192,11 +202,25 @@ class Reader:
     def _revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = self._drop(partitions)
         settled = self.owner.release(gone)
-        if settled and not self._down:
+        if settled:
+            self._commit_last(consumer, settled)
+
+    def _commit_last(self, consumer: Consumer, settled: Offsets) -> None:
+        """Commit before these partitions go. What is not taken comes again, to the next owner.
+
+        While the group hands out partitions anew it takes no commit, and one that came
+        at that moment is taken a little later.
+        """
+        deadline = time.monotonic() + LAST_COMMIT
+        while not self._down:
             try:
                 consumer.commit(offsets=self._positions(settled), asynchronous=False)
-            except KafkaException:
-                pass  # those records come again, to the next owner
+                return
+            except KafkaException as exception:
+                error: KafkaError = exception.args[0]
+                if error.code() not in _LATER or time.monotonic() > deadline:
+                    return
+            time.sleep(_LATER_AGAIN)
 
     def _lose(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.owner.lose(self._drop(partitions))

@@ -52,6 +52,8 @@ class Kind:
         given: settings that a consumer's component gets where the user gives none, as
             functions of the ack wait in seconds and the lanes.
         wanted: settings that may have no other value, with the reason.
+        wait: the setting with the ack wait, and the seconds that Dapr takes a number
+            without a unit for; where the user gives it, it is the bus's.
     """
 
     features: BusFeatures
@@ -61,6 +63,7 @@ class Kind:
     group: str | None = "consumerID"
     given: Mapping[str, Callable[[float, int], str]] = field(default_factory=dict)
     wanted: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    wait: tuple[str, float] = ("", 0)
 
 
 def _seconds(factor: float) -> Callable[[float, int], str]:
@@ -101,6 +104,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "ackPolicy": ("explicit", "without it nothing is acknowledged after handling"),
             "deliverPolicy": ("all", "any other skips events that were published already"),
         },
+        wait=("ackWait", 1),
     ),
     "pubsub.redis": Kind(
         replace(WEAKEST, durable=True, wide=True),
@@ -114,6 +118,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "processingTimeout": ("", "with 0 what a dead consumer had in hand is lost"),
             "redeliverInterval": ("", "with 0 what a dead consumer had in hand is lost"),
         },
+        wait=("processingTimeout", 0.001),
     ),
     "pubsub.in-memory": Kind(
         replace(WEAKEST, groups=False, keeps=False, holds=True),

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ofevents.api.scalars import parse_duration
 from ofevents.bus import dapr_kinds as kinds
 from ofevents.errors import ConfigError
 from ofevents.ports import BusFeatures
@@ -78,6 +79,8 @@ class DaprOptions(BaseModel):
     lanes: int | None = Field(None, ge=1, le=64)
     """Components of one consumer group in one process; None: what suits the type."""
     ack_wait: float = Field(30.0, ge=1)
+    """The component's own setting counts before it (`read_options`): who holds a message
+    for longer than the broker waits gets it twice."""
     publish_deadline: float = Field(5.0, gt=0)
     linger: float = Field(0.002, ge=0, le=0.1)
     """How long a publish waits for others to go with."""
@@ -126,6 +129,23 @@ def read_options(options: Mapping[str, Any]) -> DaprOptions:
     wrong = [text for _, text in kinds.mistakes(read.pubsub.type, read.pubsub.settings)]
     if wrong:
         raise ConfigError("; ".join(wrong), path="dapr.pubsub.metadata")
+    return _waiting(read)
+
+
+def _waiting(read: DaprOptions) -> DaprOptions:
+    """With the ack wait that the user has given the component, if any."""
+    wanted, unit = read.kind.wait
+    for name, text in read.pubsub.settings.items():
+        if name.lower() != wanted.lower():
+            continue
+        try:
+            wait = float(text) * unit if text.isdecimal() else parse_duration(text)
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}", path="dapr.pubsub.metadata") from None
+        if wait < 1:
+            why = f"{name} must be 1s at least, not {text}: what takes longer is handed out again"
+            raise ConfigError(why, path="dapr.pubsub.metadata")
+        return read.model_copy(update={"ack_wait": wait})
     return read
 
 

@@ -13,7 +13,21 @@ from typing import Annotated
 
 import typer
 
-from ofevents.cli import crds, resolve, run, send, source, tail, topics, trigger, validate
+from ofevents.cli import (
+    controller,
+    crds,
+    install,
+    resolve,
+    run,
+    send,
+    source,
+    status,
+    tail,
+    topics,
+    trigger,
+    uninstall,
+    validate,
+)
 from ofevents.errors import ConfigError
 
 EPILOG = (
@@ -39,7 +53,11 @@ for verb in (
     resolve.resolve,
     source.source,
     trigger.trigger,
+    controller.controller,
     crds.crds,
+    install.install,
+    uninstall.uninstall,
+    status.status,
 ):
     app.command()(verb)
 

@@ -56,16 +56,9 @@ def _text(definition: dict[str, Any], form: Form) -> str:
         import json
 
         return json.dumps(definition, indent=2, ensure_ascii=False) + "\n"
-    import yaml
+    from ofevents.install.text import as_yaml
 
-    class Dumper(yaml.SafeDumper):
-        """Without anchors: the file is read by people and by strict parsers."""
-
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    body = yaml.dump(definition, Dumper=Dumper, sort_keys=False, width=100, allow_unicode=True)
-    return HEADER + body
+    return HEADER + as_yaml(definition)
 
 
 def _json_list() -> str:

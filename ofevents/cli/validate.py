@@ -1,6 +1,6 @@
 """`ofevents validate`: every mistake in YAML files, before anything runs.
 
-Reads and resolves exactly as `ofevents run` does, builds each worker (`rehearse.py`)
+Reads and resolves exactly as `ofevents run` does, builds each worker (`local/rehearse.py`)
 and starts none.
 """
 
@@ -45,7 +45,7 @@ def validate(
 
     Exit code 1 when there are errors; warnings alone are 0.
     """
-    from ofevents.cli.rehearse import rehearse
+    from ofevents.local.rehearse import rehearse
     from ofevents.resolve import FileLookUp, load, resolve
     from ofevents.resolve.lookup import parse_urls
 

@@ -156,6 +156,17 @@ class Buses:
             await self._clock.sleep(INTERVAL)
 
 
+def for_others(resolved: ResolvedBus) -> ResolvedBus:
+    """A bus of this run as another process reaches it.
+
+    The sidecar of a dapr bus hands messages to this process alone: others publish.
+    """
+    if resolved.driver != "dapr":
+        return resolved
+    options = {k: v for k, v in resolved.options.items() if k not in ("app_port", "resources")}
+    return resolved.model_copy(update={"options": options})
+
+
 def _shown(resolved: ResolvedBus, server: EmbeddedServer | None) -> str:
     if resolved.driver == "dapr":
         return f"{resolved.options['pubsub']['type']} (daprd at {resolved.options['sidecar']})"

@@ -21,7 +21,7 @@ from ofevents.clock import Clock
 from ofevents.errors import ConfigError, OfeventsError, TemporaryError
 from ofevents.health import Health
 from ofevents.local import folder, watch
-from ofevents.local.buses import Buses
+from ofevents.local.buses import Buses, for_others
 from ofevents.local.screen import Screen
 from ofevents.local.way import Ways
 from ofevents.local.workers import Key, Spec, Workers, key
@@ -40,7 +40,9 @@ class Deployment:
     """What runs of the user's files.
 
     Attributes:
-        embedded: the buses on the server of this run, by name; for the state file.
+        embedded: the buses on the server of this run, by name.
+        shared: these, and those with a sidecar of this run as others reach them; for the
+            state file.
         bus: the one that functions get: `default`, otherwise the first; None without.
     """
 
@@ -56,6 +58,7 @@ class Deployment:
     ) -> None:
         self._group = group
         self.embedded: dict[str, ResolvedBus] = {}
+        self.shared: dict[str, ResolvedBus] = {}
         self.bus: ResolvedBus | None = None
         self._buses = buses
         self._workers = workers
@@ -80,6 +83,8 @@ class Deployment:
             await self._buses.connect(resolved)
             if plan.bus.options.get("embedded"):
                 self.embedded[plan.bus.name] = resolved
+            if resolved != plan.bus:
+                self.shared[plan.bus.name] = for_others(resolved)
             if self.bus is None or plan.bus.name == "default":
                 self.bus = resolved
         await self._ensure(resolution.buses)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ofevents.api.resolved import ResolvedBus
+from ofevents.errors import ConfigError
 from ofevents.local.find import connect
 from ofevents.local.names import typed
 from ofevents.ports import BusReport
@@ -21,9 +22,14 @@ async def inspect(resolved: ResolvedBus) -> BusReport:
     """The bus's report.
 
     Raises:
-        ConfigError: the bus does not answer.
+        ConfigError: the bus does not answer, or does not count.
     """
     async with connect(resolved) as bus:
+        if not bus.features.counts:
+            raise ConfigError(
+                f"EventBus {resolved.name}: a {resolved.driver} bus counts neither messages nor "
+                "lag; ask its broker"
+            )
         return await bus.inspect()
 
 

@@ -119,7 +119,7 @@ class _Run:
                 showing.append(group.create_task(self._serve(self.options.port)))
             self.stop.at_once += [self.sidecars.kill, buses.kill]
             if await unless(self.stop.event, deployment.prepare(resolution)):
-                self.data.write(buses=_dumped(deployment.embedded))
+                self.data.write(buses=_dumped(deployment.shared))
                 beside = self._programs(deployment.bus, with_programs)
                 ending = asyncio.Event()
                 group.create_task(beside.run(ending))

@@ -65,6 +65,8 @@ async def to_bus(to: str, events: Sequence[Event], resolved: ResolvedBus, namesp
 
 async def _unread(bus: Bus, topic: str, to: str, namespace: str) -> str:
     """A sentence where nobody reads that topic, with the nearest one that is read."""
+    if not bus.features.counts:  # then it does not know either who else reads
+        return ""
     report = await bus.inspect()
     read = {one for consumer in report.consumers for one in consumer.topics}
     if topic in read:

@@ -6,7 +6,7 @@ name is turned into a file's line here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ofevents.api.meta import Model
@@ -47,6 +47,11 @@ class Scope:
             path=show_path(path),
             **more,
         )
+
+    def blocked(self, *, without: Collection[str] = ()) -> bool:
+        """Whether something that it refers to is missing, but for fields of `spec` in `without`."""
+        paths = tuple(f"spec.{field}." for field in without)
+        return any(each.blocks and not each.path.startswith(paths) for each in self.problems)
 
     def _add(self, problem: Problem) -> None:
         # An implicit Trigger looks at the same fields as its EventSource does.

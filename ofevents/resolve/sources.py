@@ -121,6 +121,7 @@ def resolve_source(scope: Scope, source: EventSource) -> list[tuple[str, Resolve
         dead_letter = resolve_dead_letter(scope, _SPEC, spec.dead_letter_sink, None)
         dead_missing = spec.dead_letter_sink is not None and dead_letter is None
         runs = target is not None and not dead_missing
+    runs = runs and not scope.blocked(without=SPECS)
     way = {"bus": bus, "target": target, "dead_letter": dead_letter}
     workers: list[tuple[str, ResolvedSource | None]] = []
     for kind, name, entry in spec.entries():
@@ -214,7 +215,7 @@ def resolve_implicit(scope: Scope, source: EventSource) -> ResolvedTrigger | Non
     if bus is None or target is None or (spec.dead_letter_sink is not None and not dead_letter):
         return None
     entries = dict.fromkeys(name for _, name, _ in spec.entries())
-    if not entries:
+    if not entries or scope.blocked(without=SPECS):
         return None
     name = source.metadata.name
     subscriber = ResolvedSubscriber(

@@ -80,7 +80,7 @@ def resolve_trigger(scope: Scope, trigger: Trigger) -> ResolvedTrigger | None:
     owner = trigger.metadata.name
     subscribers = _subscribers(scope, spec.subscribers, owner, list(spec.inputs))
     _check_loops(scope, spec)
-    if bus is None or None in inputs or None in subscribers:
+    if bus is None or None in inputs or None in subscribers or scope.blocked():
         return None
     return ResolvedTrigger(
         namespace=namespace,

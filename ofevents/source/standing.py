@@ -57,7 +57,7 @@ class Standing:
         self._suspended = spec.suspend
         self._bus: Bus | None = None
         self._address = ""
-        self._live = False
+        self._live_since: float | None = None
         self._lost: tuple[str, str] | None = None
         self._waits: dict[object, tuple[str, str]] = {}
         self._shown: tuple[str, str] | None = None
@@ -68,13 +68,19 @@ class Standing:
 
     def started(self, address: str) -> None:
         """The adapter is live there; called again after each reconnect."""
-        self._live, self._lost, self._address, self._shown = True, None, address, None
+        self._live_since = self.clock.monotonic()
+        self._lost, self._address, self._shown = None, address, None
         self.show()
 
     def lost(self, error: OfeventsError) -> None:
         """The adapter has ended, or the bus cannot be had; it will be tried again."""
-        self._live, self._lost = False, (error.reason, str(error))
+        self._live_since, self._lost = None, (error.reason, str(error))
         self.show()
+
+    @property
+    def live(self) -> float:
+        """Seconds since the adapter was live (again), 0.0 while it is not."""
+        return 0.0 if self._live_since is None else self.clock.monotonic() - self._live_since
 
     async def run(self) -> None:
         """Look every second until cancelled."""
@@ -136,7 +142,7 @@ class Standing:
         if self._suspended:
             return
         problem = self._problem()
-        if problem == self._shown or (problem == ("", "") and not self._live):
+        if problem == self._shown or (problem == ("", "") and self._live_since is None):
             return
         before, self._shown = self._shown, problem
         if problem == ("", ""):

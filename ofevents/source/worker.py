@@ -35,6 +35,9 @@ from ofevents.telemetry import RECONNECTS
 
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
+HEALED: Final = 5.0
+"""Seconds that an adapter was live, after which a loss is a new one: its first pause is
+short again. Each that is shorter counts as the same trouble going on."""
 _SUSPENDED_AGAIN: Final = 60.0
 """Retry-After of a webhook that is suspended, in seconds."""
 
@@ -181,14 +184,13 @@ class _Entry:
         standing, clock = self.standing, self._clock
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while not self.stop.is_set():
-            began = clock.monotonic()
             try:
                 await work()
                 return
             except TemporaryError as error:
-                standing.lost(error)
-                if clock.monotonic() - began > LONGEST_PAUSE:
+                if standing.live >= HEALED:
                     backoff.reset()
+                standing.lost(error)
                 pause = backoff.pause(error.delay)
                 RECONNECTS.labels(self._spec.namespace, self._spec.name, what).inc()
                 standing.log.warning("reconnecting", delay=round(pause, 3), reason=str(error))

@@ -53,12 +53,15 @@ class Entries:
         trigger: str,
         suspects: Suspects,
         most: int,
+        wide: bool,
         worker: WorkerHealth,
         clock: Clock,
         stop: asyncio.Event,
     ) -> None:
-        """`trigger` is `namespace/name`; `most` are in hand at once; `stop` ends every wait."""
+        """`trigger` is `namespace/name`; `most` are in hand at once, or fewer where the bus
+        is not `wide` (`BusFeatures`); `stop` ends every wait."""
         self.most = most
+        self._wide = wide
         self.handover = handover
         self.clock = clock
         self.stop = stop
@@ -137,8 +140,11 @@ class Entries:
 
     @property
     def _crowded(self) -> bool:
-        """Nothing else comes to hand: a failed probe makes room for another event's."""
-        return self.handover.door.waiting >= self.most - 1
+        """Nothing else comes to hand: a failed probe makes room for another event's.
+
+        A bus that is not wide may hand out nothing else for as long as it is held.
+        """
+        return not self._wide or self.handover.door.waiting >= self.most - 1
 
     def stays(self, later: Later) -> bool:
         """Whether it waits for the subscriber as a whole: then it is not written anew."""

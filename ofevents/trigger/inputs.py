@@ -5,12 +5,18 @@ at once, without a task: that is most of the traffic, and it has to cost little.
 Any other is settled when it is so for every subscriber: delivered, in its inbox,
 held in the store for a half-met condition, or stored as a dead letter. Until then
 it stays unacknowledged (OpenFunction acknowledged at hand-off).
+
+What nothing could take is tried again in hand for the first seconds, and goes back to
+the bus after that. A message that was given back is not safe from delay: when a
+nats-server purges a stream to make room, it forgets which messages it was about to hand
+out again, and they come an ack wait later. One of them is enough to keep a full bus
+full, as nothing behind it can be purged.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ofevents.api.resolved import ResolvedTrigger
@@ -19,6 +25,7 @@ from ofevents.errors import BadEvent, PermanentError, TemporaryError
 from ofevents.event import Event
 from ofevents.health import WorkerHealth
 from ofevents.ports import DONE, Received, Verdict, retry
+from ofevents.process import unless
 from ofevents.subscriber import DeadLetters
 from ofevents.telemetry import CONSUMED, FILTERED, Log
 from ofevents.trigger.evaluator import NO_INPUT, Decision, Evaluator
@@ -28,10 +35,13 @@ from ofevents.trigger.suspects import TRUSTED, Suspects
 from ofevents.trigger.trace import Trace
 from ofevents.trigger.turns import Turn
 from ofevents.trigger.unread import unread
+from ofevents.trigger.waits import NamedWait
 
 FIRST_RETRY: Final = 0.5
 LONGEST_RETRY: Final = 30.0
-"""Seconds before the bus hands out again what nothing could take."""
+"""Seconds before what nothing could take is tried again, from, to."""
+IN_HAND: Final = 5.0
+"""Longest wait between two tries that a message spends in hand, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,8 @@ class _Decided:
     event: Event
     decision: Decision
     turns: list[Turn | None]
+    settled: set[int] = field(default_factory=set)
+    """Subscribers for which it is settled, when it is tried again."""
 
     def release(self) -> None:
         """Let pass whoever waits behind it."""
@@ -62,6 +74,7 @@ class Inputs:
         suspects: Suspects,
         worker: WorkerHealth,
         clock: Clock,
+        stop: asyncio.Event,
         trace: Trace | None,
     ) -> None:
         """`dead_letters` are the Trigger's own, for messages that no subscriber gets."""
@@ -71,6 +84,9 @@ class Inputs:
         self._dead_letters = dead_letters
         self._suspects = suspects
         self._worker = worker
+        self._waiting = NamedWait(worker, "something that takes events")
+        self._clock = clock
+        self._stop = stop
         self._trace = trace
         # Not asked of the logger for each message: most are filtered, in a microsecond.
         self._verbose = trace is not None or spec.log_level == "debug"
@@ -119,25 +135,59 @@ class Inputs:
     async def _settle(self, received: Received, decided: _Decided | None) -> None:
         """Handle one message that concerns somebody, or must be looked at first."""
         self._worker.in_flight += 1
+        tries = 0
         try:
-            async with self._suspects.handling(received) as crashed:
-                if crashed is not None:
-                    received.settle(await self._bury(received, crashed))
-                elif decided is None:
-                    received.settle(await self._look(received))
-                else:
-                    received.settle(await self._carry_out(received, decided))
-        except TemporaryError as error:
-            received.settle(self._again(received, error))
-        except Exception as error:
-            # A defect of ours must not take the other messages with it.
-            self._stalls.defect(error)
-            received.settle(retry(FIRST_RETRY))
+            while True:
+                try:
+                    verdict = await self._try(received, decided)
+                    break
+                except TemporaryError as error:
+                    wait = self._tell_unsettled(received, error, tries)
+                    if wait > IN_HAND or not await self._pause(wait):
+                        verdict = retry(wait)
+                        break
+                except Exception as error:
+                    # A defect of ours must not take the other messages with it.
+                    self._stalls.defect(error)
+                    verdict = retry(FIRST_RETRY)
+                    break
+                tries += 1
+                if decided is not None:
+                    decided.release()
+                    turns = self._steps.turns(decided.decision, decided.event)
+                    decided = replace(decided, turns=turns)
+            received.settle(verdict)
         finally:
             if decided is not None:
                 decided.release()
             self._worker.in_flight -= 1
             self._worker.step()
+
+    async def _try(self, received: Received, decided: _Decided | None) -> Verdict:
+        """What becomes of it.
+
+        Raises:
+            TemporaryError: nothing has taken it.
+        """
+        async with self._suspects.handling(received) as crashed:
+            if crashed is not None:
+                return await self._bury(received, crashed)
+            if decided is None:
+                return await self._look(received)
+            return await self._carry_out(received, decided)
+
+    def _tell_unsettled(self, received: Received, error: TemporaryError, tries: int) -> float:
+        """How long to wait with it now, in seconds; it was tried in hand so often before."""
+        self._stalls.tell(error.reason, str(error))
+        if self._trace is not None:
+            self._trace(_id(received), self._trigger, "", "unsettled", str(error))
+        wait = FIRST_RETRY * 2.0 ** min(received.attempt - 1 + tries, 30)
+        return max(error.delay, min(LONGEST_RETRY, wait))
+
+    async def _pause(self, seconds: float) -> bool:
+        """Wait with a message in hand; False when the worker is to stop."""
+        with self._waiting:
+            return await unless(self._stop, self._clock.sleep(seconds))
 
     async def _look(self, received: Received) -> Verdict:
         """Read and decide what the quick way left alone: a suspect, or no event at all."""
@@ -158,9 +208,11 @@ class Inputs:
 
     async def _carry_out(self, received: Received, decided: _Decided) -> Verdict:
         failed = await self._steps.carry_out(
-            decided.decision, decided.event, received.stored, decided.turns
+            decided.decision, decided.event, received.stored, decided.turns, decided.settled
         )
-        return DONE if failed is None else self._again(received, failed)
+        if failed is not None:
+            raise failed
+        return DONE
 
     async def _bury(self, received: Received, error: PermanentError) -> Verdict:
         letter = unread(received, self._trigger)
@@ -168,13 +220,6 @@ class Inputs:
         if self._trace is not None:
             self._trace(letter.event.id, self._trigger, "", "dead-lettered", str(error))
         return DONE
-
-    def _again(self, received: Received, error: TemporaryError) -> Verdict:
-        wait = min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(received.attempt - 1, 30))
-        self._stalls.tell(error.reason, str(error))
-        if self._trace is not None:
-            self._trace(_id(received), self._trigger, "", "unsettled", str(error))
-        return retry(max(error.delay, wait))
 
     def _count(self, decision: Decision, run: int) -> None:
         if run:

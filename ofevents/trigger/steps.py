@@ -37,6 +37,10 @@ class Fired:
     match: Match
     due: Owed | Broken | None
 
+    @property
+    def subscriber(self) -> int:
+        return self.joining.subscriber
+
 
 Due = Owed | Broken | Fired
 
@@ -82,24 +86,37 @@ class Steps:
         ]
 
     async def carry_out(
-        self, decision: Decision, event: Event, stored: float, turns: Sequence[Turn | None]
+        self,
+        decision: Decision,
+        event: Event,
+        stored: float,
+        turns: Sequence[Turn | None],
+        settled: set[int],
     ) -> TemporaryError | None:
-        """Return when the event is settled for every subscriber, or why it is not."""
+        """Return when the event is settled for every subscriber, or why it is not.
+
+        `settled` are the subscribers for which it is so already, and grows.
+        """
         failed: list[TemporaryError] = []
         due: list[tuple[Due, Turn | None]] = []
         for step, turn in zip(decision.steps, turns, strict=True):
-            # One after another, so that events meet in the order in which they came.
-            met = await self._meet(step, event, stored, failed)
+            met, failures = None, len(failed)
+            if step.subscriber not in settled:
+                # One after another, so that events meet in the order in which they came.
+                met = await self._meet(step, event, stored, failed)
             if met is not None:
                 due.append((met, turn))
-            elif turn is not None:
+                continue
+            if len(failed) == failures:
+                settled.add(step.subscriber)
+            if turn is not None:
                 turn.release()
         if len(due) == 1:
-            await self._try(*due[0], stored, failed)
+            await self._try(*due[0], stored, failed, settled)
         elif due:
             async with asyncio.TaskGroup() as group:
                 for one, turn in due:
-                    group.create_task(self._try(one, turn, stored, failed))
+                    group.create_task(self._try(one, turn, stored, failed, settled))
         return failed[0] if failed else None
 
     async def _meet(
@@ -145,7 +162,12 @@ class Steps:
         return broken
 
     async def _try(
-        self, due: Due, turn: Turn | None, stored: float, failed: list[TemporaryError]
+        self,
+        due: Due,
+        turn: Turn | None,
+        stored: float,
+        failed: list[TemporaryError],
+        settled: set[int],
     ) -> None:
         try:
             if turn is None:
@@ -155,6 +177,8 @@ class Steps:
                     await self._insist(due, stored)
         except TemporaryError as error:
             failed.append(error)
+        else:
+            settled.add(due.subscriber)
 
     async def _insist(self, due: Due, stored: float) -> None:
         """As `_settle`, again and again until asked to stop: no later event may pass."""

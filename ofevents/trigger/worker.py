@@ -225,6 +225,7 @@ class _Session:
             suspects=Suspects(bus.store, spec.group),
             worker=self._worker,
             clock=self._clock,
+            stop=self._stop,
             trace=self._trace,
         )
 
@@ -234,6 +235,7 @@ class _Session:
             trigger=self._name,
             suspects=Suspects(bus.store, inbox_group(handover.inbox.topic)),
             most=most_in_hand(one.delivery, self._spec.in_flight),
+            wide=bus.features.wide,
             worker=self._worker,
             clock=self._clock,
             stop=self._stop,

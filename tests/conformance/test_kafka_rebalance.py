@@ -22,7 +22,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from tests.conformance.rigs import kafka_member
 from tests.conformance.rigs.kafka import KafkaRig, close, open_rig
@@ -36,6 +36,12 @@ MEMBER = Path(kafka_member.__file__)
 PARTITIONS = 4
 EACH, PAUSE = 60, 0.04
 """Records of one write, and seconds between two."""
+COORDINATOR_MOVES = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+}
+"""Or loads: the question is asked again."""
 
 Place = tuple[int, int]
 """Partition and offset."""
@@ -93,9 +99,10 @@ class Group:
             for _ in range(EACH):
                 partition = number % len(self.produced)
                 records.append({"value": b'{"number": %d}' % number, "partition": partition})
-                self.produced[partition] += 1
                 number += 1
             await self.rig.server.produce(self.rig.topic, records)
+            for record in records:  # not before: cancelled in between, they may not be there
+                self.produced[record["partition"]] += 1
             await asyncio.sleep(PAUSE)
 
     async def grow(self, partitions: int) -> None:
@@ -132,7 +139,7 @@ class Group:
             try:
                 answer = await asyncio.to_thread(self._position.committed, asked, 10)
             except KafkaException as error:
-                if not error.args[0].retriable():  # the group's coordinator moves, or loads
+                if error.args[0].code() not in COORDINATOR_MOVES:
                     raise
                 await asyncio.sleep(0.1)
             else:
@@ -159,7 +166,12 @@ class Group:
         def nothing_missing() -> bool:
             return written <= set(self.places("settled"))
 
-        await until(nothing_missing, seconds=40, what=f"{len(written)} records are settled")
+        try:
+            await until(nothing_missing, seconds=40, what=f"{len(written)} records are settled")
+        except TimeoutError as error:
+            missing = Counter(partition for partition, _ in written - set(self.places("settled")))
+            error.add_note(f"missing: {missing}, committed: {self._committed}")
+            raise
 
     def out_of_order(self) -> list[str]:
         """Records that came for the first time after a later one of their partition."""

@@ -158,8 +158,14 @@ async def test_nothing_is_lost(tmp_path: Path, name: str) -> None:
             await run.start()
             sink.answer = lambda seen: Answer(200)
             called = len(sink.seen)
-            wanted.append("third")
+            wanted += ["third", "sent"]
             await order(hook, "third", 150)
+            # Another process finds the sidecar, and publishes through it.
+            to = ("--to", "shop/orders", "--id", "sent", "--data", '{"amount": 150}')
+            code, printed = await call("send", *to, "-f", files)
+            assert code == 0, printed
+            code, printed = await call("topics", "-f", files)
+            assert code != 0 and "counts neither messages nor lag" in printed
             await until(
                 lambda: (
                     set(wanted) <= {one.id for seen in sink.seen[called:] for one in seen.events}

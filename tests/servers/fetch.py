@@ -26,6 +26,7 @@ from tests.servers import (
     daprd,
     faketime,
     find,
+    helm,
     kafka,
     kube_build,
     kube_node,
@@ -81,6 +82,7 @@ ITEMS: Final = (
     Item(f"GitHub webhook payloads {octokit.VERSION}", octokit.file),
     *(Item(command, partial(debian, command)) for command in (*SERVERS, *kube_node.COMMANDS)),
     Item(f"daprd {daprd.VERSION}", daprd.build),
+    Item(f"helm {helm.VERSION}", helm.build),
     *(
         Item(f"{', '.join(each.commands)} {each.version} ({each.takes})", each.get)
         for each in kube_build.BUILDS

@@ -209,7 +209,8 @@ class KubeApi:
             LookupError: 404.
             RuntimeError: it refuses; the text is its own.
         """
-        media = "application/json" if kind == "json" else f"application/{kind}+json"
+        form = "yaml" if kind == "apply-patch" else "json"  # JSON is YAML
+        media = "application/json" if kind == "json" else f"application/{kind}+{form}"
         headers = {"Authorization": f"Bearer {token}", "Content-Type": media}
         connector = aiohttp.TCPConnector(ssl=self._trust)
         async with (

@@ -48,24 +48,27 @@ async def course(rig: Rig, feed: Feed, breaking: Awaitable[list[Fault]]) -> str:
         await rig.settled(AFTER)
         watching.cancel()
     settled = time.monotonic() - fed
-    found = ledger(rig.function.calls(), faults.result(), rig.bounds, forgets=rig.bus.forgets)
+    calls, repeats = rig.function.calls(), rig.bus.repeats
+    found = ledger(calls, faults.result(), rig.bounds, repeats, pace=feed.pace)
     redelivered = await rig.bus.redelivered()
-    found.judge(feed.wanted, feed.others)
+    published = await rig.bus.published() - feed.count
+    found.judge(feed.wanted, feed.others, published)
     assert redelivered > 0 or found.duplicates, "nothing came twice: no fault has hit anything"
-    assert redelivered <= found.most_redelivered, (
+    assert not repeats.counted or redelivered <= found.most_redelivered, (
         f"{redelivered} redelivered, at most {found.most_redelivered} by {dict(found.faults)}"
     )
     inboxed = await rig.bus.inboxed()
     assert inboxed or "kill function" not in found.faults, "no call that failed was kept"
-    dead = await rig.dead_letters()
+    dead = (await rig.left()).dead
     assert not dead, f"{dead} dead letters"
     done = ", ".join(f"{name} {times}x" for name, times in sorted(found.faults.items()))
+    counted = f"{redelivered} redelivered (at most {found.most_redelivered}), "
     return (
         f"{rig.bus.name}: {len(feed.wanted)} of {feed.count} events through in "
         f"{time.monotonic() - began:.0f} s, the last {settled:.0f} s after the last record; "
-        f"{done}; {inboxed} through the inbox; {redelivered} "
-        f"redelivered (at most {found.most_redelivered}), {found.duplicates} duplicates (at "
-        f"most {found.most})"
+        f"{done}; {inboxed} through the inbox; {counted if repeats.counted else ''}"
+        f"{published} published twice (at most {found.most_published}), {found.duplicates} "
+        f"duplicates (at most {found.most + published})"
     )
 
 
@@ -84,5 +87,5 @@ async def _arrived(rig: Rig, feed: Feed) -> None:
         try:
             await until(fewer, seconds=AFTER, what=f"one more of {before} events has arrived")
         except TimeoutError as error:
-            error.add_note(f"{sorted(missing)[:5]} are missing; {await rig.topics()}")
+            error.add_note(f"{sorted(missing)[:5]} are missing; {(await rig.left()).told}")
             raise

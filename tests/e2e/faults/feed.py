@@ -43,6 +43,11 @@ class Feed:
         self._failed: list[str] = []
 
     @property
+    def pace(self) -> float:
+        """Records in a second."""
+        return self.count / self._seconds
+
+    @property
     def progress(self) -> float:
         """From 0 to 1."""
         return self._offered / self.count

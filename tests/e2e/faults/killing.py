@@ -39,6 +39,7 @@ class Fault:
         since: Unix time at which it began, ...
         until: ... and at which it had its effect; the same for a kill.
         owed: unsettled events at that moment, as the broker beside the part said.
+        back: Unix time at which the part was whole again; 0 where nobody has to know.
     """
 
     what: str
@@ -46,6 +47,7 @@ class Fault:
     since: float
     until: float
     owed: int = 0
+    back: float = 0.0
 
 
 async def kill_at_random(
@@ -75,9 +77,9 @@ async def _kill(
             owed = await in_hand(part)
             at = time.time()
             await part.kill()
-            kills.append(Fault("kill", part.kind, at, at, owed))
             await asyncio.sleep(drawn.uniform(*DOWN))
             await part.start()
+            kills.append(Fault("kill", part.kind, at, at, owed, time.time()))
 
 
 def moments(count: int, drawn: random.Random) -> list[float]:

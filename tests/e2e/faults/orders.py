@@ -32,8 +32,7 @@ _RESOURCES = """
 apiVersion: events.openfunction.io/v1alpha1
 kind: EventBus
 metadata: {{name: default}}
-spec:
-  jetstream: {{url: "{bus}"}}
+spec: {bus}
 ---
 apiVersion: events.openfunction.io/v1alpha1
 kind: Trigger
@@ -46,13 +45,18 @@ spec:
 """
 
 
-async def checkout(folder: Path, bus_url: str, *subscribers: str) -> Path:
-    """The resolved spec of Trigger `checkout`; each subscriber a line of YAML."""
+async def checkout(folder: Path, bus: str, *subscribers: str) -> Path:
+    """The resolved spec of Trigger `checkout`; the bus and each subscriber a line of YAML."""
     resources = folder / "resources.yaml"
     lines = "".join(f"  - {one}\n" for one in subscribers)
-    resources.write_text(_RESOURCES.format(bus=bus_url) + lines)
+    resources.write_text(_RESOURCES.format(bus=bus) + lines)
     made = await specs(resources, folder / "specs")
     return made["checkout"]
+
+
+def jetstream(url: str) -> str:
+    """The bus as `checkout` takes it."""
+    return f'{{jetstream: {{url: "{url}"}}}}'
 
 
 @asynccontextmanager

@@ -9,18 +9,17 @@ start it again and the question whether it has work in hand.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
-from tests.e2e.faults.buses import FaultBus
+from tests.e2e.faults.buses import FaultBus, Left
 from tests.e2e.faults.feed import GROUP, PARTITIONS, TOPIC, Lag
-from tests.e2e.processes import Ofevents, call, specs
+from tests.e2e.processes import Ofevents, specs
 from tests.servers import ServerFailed, until
 from tests.servers.faketime import FakeClock
 from tests.servers.function import Function
@@ -29,8 +28,9 @@ from tests.servers.kafka import KafkaServer
 TRIGGERS: Final = 2
 SPECS: Final = {"source": "shop/orders", "trigger": "charge"}
 """Of each kind of worker: the resolved spec's name."""
-BACK: Final = 60.0
-"""Seconds within which whatever was killed is ready again."""
+BACK: Final = 90.0
+"""Seconds within which whatever was killed is ready again. A worker whose broker is down
+waits for up to half a minute before it tries again."""
 
 RESOURCES: Final = """
 apiVersion: events.openfunction.io/v1alpha1
@@ -104,7 +104,8 @@ class Part:
     """A link of the chain.
 
     Attributes:
-        kind: `source`, `trigger` (two of them), `bus`, `function`, `kafka`.
+        kind: `source`, `trigger` (two of them), `sidecar` (one of each worker, where the
+            bus has them), `bus`, `function`, `kafka`.
         end: kills it with SIGKILL.
         begin: starts it; returns when it is ready.
         owed: unsettled events that concern it, asked of the broker beside it.
@@ -154,32 +155,26 @@ class Rig:
                 if code is not None and not part.down:
                     raise ServerFailed(f"the {part.kind} ended with {code}:\n{worker.log[-4000:]}")
 
-    async def topics(self) -> dict[str, list[dict[str, Any]]]:
-        """What `ofevents topics` says of the bus."""
-        code, printed = await call("topics", "-f", self.resources, "-o", "json")
-        assert code == 0, printed
-        report: dict[str, list[dict[str, Any]]] = json.loads(printed)
-        return report
+    async def left(self) -> Left:
+        """What is on the bus."""
+        return await self.bus.left(self.resources)
 
     async def settled(self, seconds: float) -> None:
         """Wait until nothing is owed anywhere: Kafka's group, the bus's, the inboxes."""
+        left: Left | None = None
 
         async def nothing_owed() -> bool:
+            nonlocal left
             if await self.lag.records():
                 return False
-            report = await self.topics()
-            waiting = [one for one in report["topics"] if one["kind"] == "inbox"]
-            return not any(
-                [one["messages"] for one in waiting]
-                + [one["lag"] + one["inFlight"] for one in report["consumers"]]
-            )
+            left = await self.left()
+            return not left.owed
 
-        await until(nothing_owed, seconds=seconds, what="nothing is owed anywhere")
-
-    async def dead_letters(self) -> int:
-        """How many there are."""
-        report = await self.topics()
-        return sum(one["messages"] for one in report["topics"] if one["kind"] == "dead letters")
+        try:
+            await until(nothing_owed, seconds=seconds, what="nothing is owed anywhere")
+        except TimeoutError as error:
+            error.add_note(left.told if left else "Kafka's group is not at its end")
+            raise
 
 
 @asynccontextmanager
@@ -222,9 +217,17 @@ async def rig(
         _bound(made[SPECS["trigger"]], bounds.in_flight)
         kinds = ["source", *TRIGGERS * ["trigger"]]
         times = [{}, *([clock.environment for clock in clocks] or TRIGGERS * [{}])]
+        beside = [
+            bus.beside(folder / f"{kind}-{number}", made[SPECS[kind]])
+            for number, kind in enumerate(kinds)
+        ]
+        for _, sidecar in beside:
+            if sidecar is not None:
+                stack.push_async_callback(sidecar.kill)
+                await sidecar.start()
         workers = [
-            Ofevents(folder, kind, "-f", made[SPECS[kind]], worker=True, **time)
-            for kind, time in zip(kinds, times, strict=True)
+            Ofevents(folder, kind, "-f", spec, worker=True, **time)
+            for kind, (spec, _), time in zip(kinds, beside, times, strict=True)
         ]
         for worker in workers:
             await stack.enter_async_context(worker)
@@ -234,6 +237,11 @@ async def rig(
         parts = [
             Part(kind, worker.kill, _begin(worker), owed, worker.freeze, worker.thaw)
             for kind, worker, owed in zip(kinds, workers, asked, strict=True)
+        ]
+        parts += [
+            Part("sidecar", sidecar.kill, sidecar.start, owed)
+            for (_, sidecar), owed in zip(beside, asked, strict=True)
+            if sidecar is not None
         ]
         parts += [
             Part("bus", bus.kill, bus.start, bus.unsettled, bus.freeze, bus.thaw),

@@ -17,7 +17,16 @@ import psutil
 import pytest
 
 from tests.e2e.faults.figures import Figures
-from tests.e2e.faults.orders import AUDITED, INBOX, bus_at, checkout, fill, stored, unread
+from tests.e2e.faults.orders import (
+    AUDITED,
+    INBOX,
+    bus_at,
+    checkout,
+    fill,
+    jetstream,
+    stored,
+    unread,
+)
 from tests.e2e.processes import Ofevents
 from tests.servers import until
 from tests.servers.function import Function
@@ -112,7 +121,7 @@ async def test_a_fast_neighbour_sends_the_backlog_to_the_inbox(tmp_path: Path) -
         charge.mode(delay=1.0)
         spec = await checkout(
             tmp_path,
-            server.url,
+            jetstream(server.url),
             f"{{name: charge, sink: {{uri: '{charge.url}'}}}}",
             "{name: audit, topic: audited}",
         )

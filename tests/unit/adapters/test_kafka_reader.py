@@ -86,6 +86,23 @@ def test_a_failed_commit_is_no_failure_of_the_worker() -> None:
     assert made._failure is None
 
 
+def test_a_last_commit_that_meets_a_rebalance_is_tried_again() -> None:
+    made, _ = reader({0: 5})
+
+    class Busy(Client):
+        tries = 0
+
+        def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:
+            self.tries += 1
+            if self.tries < 3:
+                raise KafkaException(KafkaError(KafkaError.REBALANCE_IN_PROGRESS))
+            super().commit(offsets=offsets, asynchronous=asynchronous)
+
+    client: Any = Busy()
+    made._revoke(client, [TopicPartition("orders", 0)])
+    assert client.commits == [({0: 5}, False)]
+
+
 def test_nothing_is_committed_for_lost_partitions() -> None:
     made, owner = reader({0: 5})
     client: Any = Client()

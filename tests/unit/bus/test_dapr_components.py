@@ -79,6 +79,30 @@ def test_what_the_user_sets_is_kept() -> None:
     assert not any("ackWait" in settings_of(one) for one in found if one["kind"] == "Component")
 
 
+@pytest.mark.parametrize(
+    ("type", "name", "value", "seconds"),
+    [
+        ("pubsub.jetstream", "ackwait", "7s", 7),
+        ("pubsub.jetstream", "ackWait", "1m30s", 90),
+        ("pubsub.jetstream", "ackWait", "12", 12),
+        ("pubsub.redis", "processingTimeout", "9000", 9),
+        ("pubsub.kafka", "ackWait", "7s", 30),
+    ],
+)
+def test_the_ack_wait_is_the_one_that_the_user_sets(
+    type: str, name: str, value: str, seconds: float
+) -> None:
+    metadata = [{"name": name, "value": value}]
+    read = read_options({"pubsub": {"type": type, "metadata": metadata}})
+    assert read.ack_wait == seconds
+
+
+@pytest.mark.parametrize(("value", "why"), [("500ms", "1s at least"), ("soon", "a duration")])
+def test_an_ack_wait_that_cannot_be_kept_is_refused(value: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        made("pubsub.jetstream", settings={"ackWait": value})
+
+
 def test_names_tell_buses_groups_and_topics_apart() -> None:
     read = read_options({"pubsub": {"type": "pubsub.kafka"}})
     names = [

@@ -19,6 +19,7 @@ from ofevents.event import from_http
 from ofevents.health import Health
 from ofevents.ports import Emit, Store
 from ofevents.source import run
+from ofevents.source.worker import FIRST_PAUSE, HEALED, LONGEST_PAUSE
 from tests.servers import free_port, until
 from tests.servers.sink import Answer, Sink
 from tests.unit.adapters.webhooks import call
@@ -152,6 +153,33 @@ async def test_an_adapter_that_loses_its_server_is_run_again_with_growing_pauses
     pauses = [after - before for before, after in pairwise(times)]
     assert all(0.25 <= one <= 30 for one in pauses)
     assert pauses[-1] > 10 > pauses[0] * 10
+
+
+@pytest.mark.parametrize(
+    ("lives", "longest"),
+    [(HEALED, FIRST_PAUSE), (HEALED - 0.1, LONGEST_PAUSE)],
+    ids=["a broker that restarts every now and then", "one that never gets on its feet"],
+)
+async def test_a_loss_after_a_while_of_work_is_a_new_one(
+    adapter: Callable[[Scripted], Scripted], lives: float, longest: float
+) -> None:
+    clock, pauses, lost = ManualClock(), [], 0.0
+
+    async def play(emit: Emit, store: Store | None, started: Started) -> None:
+        nonlocal lost
+        if lost:
+            pauses.append(clock.monotonic() - lost)
+        started("here")
+        await clock.sleep(lives)
+        lost = clock.monotonic()
+        raise Disconnected("the broker restarts")
+
+    adapter(Scripted(play))
+    async with working(spec(memory(name="w4b")), clock):
+        await clock.advance(0.1)
+        while len(pauses) < 9:
+            await clock.advance(LONGEST_PAUSE + lives)
+    assert longest / 2 <= max(pauses) <= longest
 
 
 async def test_an_adapter_that_returns_is_run_again(

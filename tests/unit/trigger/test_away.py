@@ -10,12 +10,14 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
+from typing import Any
 
 import pytest
 
 from ofevents.api.resolved import ResolvedBus
+from ofevents.bus.memory import MemoryBus
 from ofevents.clock import ManualClock
 from ofevents.errors import Misconfigured, Rejected, Unavailable
 from ofevents.ports import Delivery, Reply
@@ -229,6 +231,31 @@ async def test_probes_reach_events_beyond_those_in_hand(
         await worker.publish(A, *map(event, IDS[:10]))
         await passes(clock, 60.0)
         assert {id for _, id in function.calls} == set(IDS[:10])
+        await worker.kill()
+
+
+async def test_probes_reach_events_that_the_bus_hands_out_one_by_one(
+    function: Function, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that it waits for must not be the only one that is tried."""
+    consume = MemoryBus.consume
+
+    async def narrow(
+        self: MemoryBus, topics: Any, *given: Any, in_flight: int, **more: Any
+    ) -> None:
+        few = 1 if topics[0].startswith("inbox.") else in_flight
+        await consume(self, topics, *given, in_flight=few, **more)
+
+    monkeypatch.setattr(MemoryBus, "consume", narrow)
+    monkeypatch.setattr(MemoryBus, "features", replace(MemoryBus.features, wide=False))
+    async with running(trigger(inputs=inputs(a=None), bus=bus("narrow")), clock) as worker:
+        function.error = unavailable
+        await worker.publish(A, *map(event, IDS[:8]))
+        await passes(clock, 1.0)
+        first = clock.monotonic()
+        await passes(clock, 60.0)
+        probed = [id for at, id in function.calls if at >= first]
+        assert set(probed[:8]) == set(IDS[:8])
         await worker.kill()
 
 

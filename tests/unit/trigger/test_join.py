@@ -67,6 +67,8 @@ class World:
             clock=self.clock,
         )
         sink: Any = Sink(self)
+        stopping = asyncio.Event()
+        stopping.set()  # what fails goes back to the bus, which this test plays
         steps = Steps(
             SPEC,
             evaluator=evaluator,
@@ -84,6 +86,7 @@ class World:
             suspects=Suspects(store, "g"),
             worker=WorkerHealth("Trigger", "shop/trg", self.clock),
             clock=self.clock,
+            stop=stopping,
             trace=None,
         )
 

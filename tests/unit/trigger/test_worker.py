@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from ofevents.clock import ManualClock, SystemClock
 from ofevents.errors import ConfigError, Rejected, Unavailable
 from ofevents.event import Event
 from ofevents.health import Health
-from ofevents.ports import Delivery, Message, Reply
+from ofevents.ports import Delivery, Message, Received, Reply
 from ofevents.trigger import run
 from tests.servers import until
 from tests.unit.trigger.rig import (
@@ -168,6 +169,39 @@ async def test_where_no_dead_letter_can_be_stored_the_event_stays(
         down[0] = False
         await worker.idle()
         assert len(await worker.messages(DEAD)) == 1
+
+
+async def test_what_nothing_took_is_tried_again_for_that_subscriber_only(
+    functions: Functions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In hand, for the first seconds: a bus that makes room forgets what it was given back."""
+    from ofevents.trigger.handover import Handover
+    from ofevents.trigger.suspects import Suspects
+
+    real, down, attempts = Handover.settle, [3], []
+
+    async def settle(self: Handover, *given: Any) -> None:
+        if self.name == "two" and down[0]:
+            down[0] -= 1
+            raise Unavailable("no place")
+        await real(self, *given)
+
+    handling = Suspects.handling
+
+    def counted(self: Suspects, received: Received) -> Any:
+        attempts.append(received.attempt)
+        return handling(self, received)
+
+    monkeypatch.setattr(Handover, "settle", settle)
+    monkeypatch.setattr(Suspects, "handling", counted)
+    monkeypatch.setattr("ofevents.trigger.inputs.FIRST_RETRY", 0.01)
+    spec = trigger(subscriber("one"), subscriber("two"), inputs=inputs(a=None))
+    async with running(spec) as worker:
+        await worker.publish(A, event("1"))
+        await worker.idle()
+        assert worker.outcomes("1").count("unsettled") == 3
+    assert functions["one"].ids == functions["two"].ids == ["1"]
+    assert attempts == [1, 1, 1, 1]
 
 
 async def test_a_stop_settles_what_is_in_hand(functions: Functions) -> None:

@@ -1,4 +1,4 @@
-"""Builds every worker without starting it, for `ofevents validate`.
+"""Builds every worker without starting it, for `ofevents validate` and admission.
 
 Adapters, sinks and the trigger's compiler check what only they know (two fields that
 contradict each other, a condition whose inputs never meet) when they are built, and

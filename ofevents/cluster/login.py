@@ -1,0 +1,71 @@
+"""How to log in to the cluster: the Pod's service account, or a kubeconfig.
+
+Inside a Pod the mounted token is read again as it is renewed. Used by `client.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+from typing import Any, Final
+
+from ofevents.errors import ConfigError
+
+_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+async def login(kubeconfig: Path | None, context: str | None = None) -> Any:
+    """The Configuration of kubernetes-asyncio: host, and `auth_settings()` before each call.
+
+    `context` is one of the kubeconfig's. Without both: the service account when there is
+    one, else KUBECONFIG or ~/.kube/config.
+
+    Raises:
+        ConfigError: there is neither, or the extra `controller` is not installed.
+    """
+    try:
+        from kubernetes_asyncio.client import Configuration
+        from kubernetes_asyncio.config import (
+            ConfigException,
+            load_incluster_config,
+            load_kube_config,
+        )
+    except ImportError as error:
+        raise ConfigError("talking to a cluster needs: pip install 'ofevents[controller]'") from (
+            error
+        )
+    configuration: Any = Configuration()
+    try:
+        inside = os.environ.get("KUBERNETES_SERVICE_HOST") and (_ACCOUNT / "token").exists()
+        if kubeconfig is None and context is None and inside:
+            load_incluster_config(  # type: ignore[no-untyped-call]
+                client_configuration=configuration,
+                token_filename=str(_ACCOUNT / "token"),
+                cert_filename=str(_ACCOUNT / "ca.crt"),
+            )
+        else:
+            given = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+            await load_kube_config(
+                config_file=str(kubeconfig or given),
+                context=context,
+                client_configuration=configuration,
+                persist_config=False,
+            )
+    except (ConfigException, OSError, ValueError) as error:
+        raise ConfigError(
+            "no cluster to log in to: expected a Pod's service account, or a kubeconfig "
+            f"(--kubeconfig, KUBECONFIG): {error}"
+        ) from error
+    return configuration
+
+
+def trust(configuration: Any) -> ssl.SSLContext:
+    """What the kubeconfig or the Pod says of TLS."""
+    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+    if configuration.cert_file:
+        context.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
+    if not configuration.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

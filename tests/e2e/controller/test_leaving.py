@@ -1,0 +1,99 @@
+"""What is deleted leaves nothing on the bus but what it shall keep, and no bus can hold it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ofevents.api.resolved import ResolvedBus
+from ofevents.bus import topics
+from ofevents.bus.open import open_bus
+from ofevents.clock import SystemClock
+from ofevents.cluster import kinds
+from ofevents.controller import leaving
+from tests.e2e.controller.rig import Cluster, cron, resource, trigger
+from tests.servers import until
+from tests.servers.nats import NatsServer
+
+pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
+
+
+async def groups(bus: NatsServer) -> set[str]:
+    """The consumer groups on the bus."""
+    resolved = ResolvedBus(driver="jetstream", options={"url": bus.url})
+    async with open_bus(resolved, clock=SystemClock()) as one:
+        return {each.group for each in (await one.inspect()).consumers}
+
+
+async def gone(cluster: Cluster, kind: kinds.Kind, name: str) -> None:
+    async def absent() -> bool:
+        return await cluster.get(kind, name) is None
+
+    await until(absent, seconds=20, what=f"{kind.kind} {name} is gone")
+
+
+async def told(cluster: Cluster, name: str, reason: str) -> list[Any]:
+    return [
+        each
+        for each in await cluster.all(kinds.EVENT)
+        if each["regarding"]["name"] == name and each["reason"] == reason
+    ]
+
+
+async def test_a_deleted_trigger_leaves_nothing_on_the_bus(
+    cluster: Cluster, bus: NatsServer
+) -> None:
+    async with cluster.controller():
+        await cluster.apply(trigger("goes"), trigger("stays", deletionPolicy="Retain"))
+        await cluster.apply(cron("implicit", sink={"uri": "http://log.shop.svc/"}))
+        (worker,) = await cluster.have("goes", 1)
+        await cluster.have("stays", 1)
+        await cluster.have("implicit", 2)
+        owned = {name: topics.trigger_group("shop", name) for name in ("goes", "stays")}
+        implicit = topics.trigger_group("shop", "source/implicit")
+        assert {*owned.values(), implicit} <= await groups(bus)
+
+        pod = await cluster.pod(worker, {"podIP": "127.0.0.1"})
+        await cluster.delete(kinds.TRIGGER, "goes")
+
+        async def ending() -> bool:
+            return await cluster.deployments("goes") == []
+
+        await until(ending, seconds=20, what="its worker is asked to end")
+        assert owned["goes"] in await groups(bus)  # Not under a worker that runs.
+        path = kinds.POD.path("shop", pod) + "?gracePeriodSeconds=0"
+        await cluster.api.call("DELETE", path)
+        await gone(cluster, kinds.TRIGGER, "goes")
+
+        await cluster.delete(kinds.TRIGGER, "stays")
+        await gone(cluster, kinds.TRIGGER, "stays")
+        await cluster.delete(kinds.EVENT_SOURCE, "implicit")
+        await gone(cluster, kinds.EVENT_SOURCE, "implicit")
+        left = await groups(bus)
+        assert owned["goes"] not in left and implicit not in left
+        assert owned["stays"] in left
+
+
+async def test_a_trigger_whose_bus_is_gone_can_be_deleted(
+    cluster: Cluster, bus: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaving, "GIVE_UP", 3.0)
+    away = resource("EventBus", "away", {"jetstream": {"url": "nats://127.0.0.1:1"}})
+    async with cluster.controller():
+        await cluster.apply(away, trigger("orphan", eventBus="away"))
+        await cluster.have("orphan", 1)
+        await cluster.becomes(kinds.TRIGGER, "orphan", "Stalled", "Disconnected")
+        await cluster.delete(kinds.TRIGGER, "orphan")
+        await gone(cluster, kinds.TRIGGER, "orphan")
+        (event,) = await told(cluster, "orphan", "LeftOnBus")
+        assert "did not answer" in event["note"]
+
+        await cluster.apply(trigger("alone", eventBus="away"))
+        await cluster.becomes(kinds.TRIGGER, "alone", "Stalled", "Disconnected")
+    await cluster.delete(kinds.EVENT_BUS, "away")
+    await cluster.delete(kinds.TRIGGER, "alone")
+    async with cluster.controller():
+        await gone(cluster, kinds.TRIGGER, "alone")
+        (event,) = await told(cluster, "alone", "LeftOnBus")
+        assert "neither EventBus shop/away" in event["note"]

@@ -1,0 +1,102 @@
+"""CRDs of others that come and go, an API server that restarts, and one namespace alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ofevents.cluster import kinds
+from ofevents.cluster.kinds import Kind
+from tests.e2e.controller.rig import Cluster, cron, trigger
+from tests.servers import until
+from tests.servers.nats import NatsServer
+
+pytestmark = [pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="session")]
+
+
+def definition(kind: Kind) -> Any:
+    """A CRD that takes anything."""
+    names = {"kind": kind.kind, "plural": kind.plural, "listKind": f"{kind.kind}List"}
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {
+        "name": kind.version,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": kind.crd},
+        "spec": {"group": kind.group, "names": names, "scope": "Namespaced", "versions": [version]},
+    }
+
+
+def calls(name: str, kind: Kind) -> Any:
+    """A Trigger whose subscriber is an object of that kind."""
+    ref = {"apiVersion": kind.api_version, "kind": kind.kind, "name": "charge"}
+    return trigger(name, subscribers=[{"name": "charge", "sink": {"ref": ref}}])
+
+
+def function(kind: Kind) -> Any:
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": {"name": "charge", "namespace": "shop"},
+        "status": {
+            "url": "http://charge.example.com",
+            "addresses": [{"type": "Internal", "value": "http://charge.shop.svc"}],
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    "kind", [kinds.KNATIVE_SERVICE, kinds.FUNCTION_BETA1], ids=["knative", "openfunction"]
+)
+async def test_a_function_whose_crd_comes_later(
+    cluster: Cluster, bus: NatsServer, kind: Kind
+) -> None:
+    name = f"calls-{kind.plural}"
+    async with cluster.controller():
+        await cluster.apply(calls(name, kind))
+        told = await cluster.becomes(kinds.TRIGGER, name, "Stalled", "ReferenceNotFound")
+        assert "this cluster has no" in told["message"]
+        await cluster.create(definition(kind))
+
+        async def created() -> bool:
+            try:
+                await cluster.create(function(kind))
+            except LookupError:
+                return False
+            return True
+
+        await until(created, seconds=20, what="the kind is served")
+        await cluster.have(name, 1)
+        await cluster.becomes(kinds.TRIGGER, name, "Stalled", "None")
+
+        await cluster.api.call("DELETE", kinds.CRD.path(name=kind.crd))
+        await cluster.becomes(kinds.TRIGGER, name, "Stalled", "ReferenceNotFound")
+
+
+async def test_the_api_server_restarts(cluster: Cluster, bus: NatsServer) -> None:
+    async with cluster.controller() as running:
+        await cluster.apply(cron("before"))
+        await cluster.have("before", 1)
+        await running.idle()
+        await cluster.api.kill()
+        await cluster.api.start()
+        await cluster.apply(cron("after"))
+        await cluster.have("after", 1, seconds=40)
+        (deployment,) = await cluster.deployments("before")
+        await cluster.delete(kinds.DEPLOYMENT, deployment["metadata"]["name"])
+        await cluster.have("before", 1)
+
+
+async def test_one_namespace_alone(cluster: Cluster, bus: NatsServer) -> None:
+    elsewhere = cron("elsewhere")
+    elsewhere["metadata"]["namespace"] = "billing"
+    async with cluster.controller(namespaces=("shop",)):
+        await cluster.apply(elsewhere, cron("here"))
+        await cluster.have("here", 1)
+        assert await cluster.condition(kinds.EVENT_SOURCE, "elsewhere", namespace="billing") == {}

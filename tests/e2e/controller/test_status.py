@@ -1,0 +1,108 @@
+"""The status says what is: of the Deployment, of its Pods, and of what a worker says itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from ofevents.clock import SystemClock
+from ofevents.cluster import kinds
+from ofevents.health import Health
+from ofevents.local import admin
+from tests.e2e.controller.rig import Cluster, cron, trigger
+from tests.servers import until
+from tests.servers.nats import NatsServer
+
+pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
+
+
+def waiting(reason: str, message: str) -> dict[str, object]:
+    """A Pod whose container does not start."""
+    state = {"waiting": {"reason": reason, "message": message}}
+    status = {"name": "worker", "image": "x", "imageID": "", "ready": False, "restartCount": 0}
+    return {"containerStatuses": [{**status, "state": state}]}
+
+
+@asynccontextmanager
+async def worker_that_says(reason: str, message: str) -> AsyncIterator[int]:
+    """The probes of a worker that is stalled; yields their port."""
+    health = Health(SystemClock())
+    health.worker("Trigger", "shop/x").stalled(reason, message)
+    stop, port = asyncio.Event(), asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(
+        admin.serve(
+            health,
+            host="127.0.0.1",
+            port=0,
+            stop=stop,
+            started=lambda url: port.set_result(int(url.rpartition(":")[2])),
+        )
+    )
+    try:
+        yield await port
+    finally:
+        stop.set()
+        await serving
+
+
+async def test_an_image_that_cannot_be_pulled(cluster: Cluster, bus: NatsServer) -> None:
+    async with cluster.controller():
+        await cluster.apply(cron("pull"))
+        (deployment,) = await cluster.have("pull", 1)
+        await cluster.play(deployment, available=False)
+        message = 'Back-off pulling image "ofevents:test"'
+        await cluster.pod(deployment, waiting("ImagePullBackOff", message))
+        stalled = await cluster.becomes(kinds.EVENT_SOURCE, "pull", "Stalled", "ImagePullBackOff")
+        assert stalled["message"] == message
+        ready = await cluster.condition(kinds.EVENT_SOURCE, "pull")
+        assert (ready["status"], ready["reason"]) == ("False", "ImagePullBackOff")
+
+        async def told() -> bool:
+            events = await cluster.all(kinds.EVENT)
+            return any(each["reason"] == "ImagePullBackOff" for each in events)
+
+        await until(told, seconds=20, what="an Event says so")
+
+        await cluster.play(deployment)
+        await cluster.becomes(kinds.EVENT_SOURCE, "pull", "Ready", "Running")
+        await cluster.becomes(kinds.EVENT_SOURCE, "pull", "Stalled", "None")
+
+
+async def test_what_a_stalled_worker_says(cluster: Cluster, bus: NatsServer) -> None:
+    async with cluster.controller(), worker_that_says("SubscriberMisconfigured", "404") as port:
+        await cluster.apply(trigger("misses"))
+        (deployment,) = await cluster.have("misses", 1)
+        await cluster.play(deployment, available=False)
+        await cluster.pod(deployment, {"podIP": "127.0.0.1"}, port)
+        stalled = await cluster.becomes(
+            kinds.TRIGGER, "misses", "Stalled", "SubscriberMisconfigured"
+        )
+        assert stalled["message"] == "404"
+
+
+async def test_scaled_to_zero_and_suspended_are_ready(cluster: Cluster, bus: NatsServer) -> None:
+    async with cluster.controller():
+        await cluster.apply(trigger("zero"), cron("asleep", suspend=True))
+        (deployment,) = await cluster.have("zero", 1)
+        scale = {"spec": {"replicas": 0}}
+        path = kinds.DEPLOYMENT.path("shop", deployment["metadata"]["name"])
+        await cluster.api.call("PATCH", path + "?fieldManager=keda", scale, kind="merge-patch")
+        await cluster.becomes(kinds.TRIGGER, "zero", "Ready", "ScaledToZero")
+        (deployment,) = await cluster.have("asleep", 1)
+        await cluster.play(deployment)
+        await cluster.becomes(kinds.EVENT_SOURCE, "asleep", "Ready", "Suspended")
+
+
+async def test_a_bus_that_goes_and_comes_back(cluster: Cluster, bus: NatsServer) -> None:
+    async with cluster.controller():
+        await cluster.becomes(kinds.EVENT_BUS, "default", "Ready", "Connected")
+        await bus.kill()
+        await cluster.becomes(kinds.EVENT_BUS, "default", "Stalled", "Disconnected")
+        await cluster.apply(trigger("later"))
+        await cluster.becomes(kinds.TRIGGER, "later", "Stalled", "Disconnected")
+        await bus.start()
+        await cluster.becomes(kinds.EVENT_BUS, "default", "Ready", "Connected")
+        await cluster.becomes(kinds.TRIGGER, "later", "Stalled", "None")

@@ -1,0 +1,74 @@
+"""Two controllers, one at work: after a kill -9 the other takes over, and nothing is torn."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ofevents.cluster import kinds
+from tests.e2e.controller.rig import IMAGE, SYSTEM, TOKEN, Cluster, cron
+from tests.e2e.processes import OFEVENTS, Program, get
+from tests.servers import free_port, until
+from tests.servers.nats import NatsServer
+
+pytestmark = [pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="session")]
+
+WITHIN = 15.0
+
+
+async def holder(cluster: Cluster) -> str:
+    lease = await cluster.get(kinds.LEASE, "ofevents-controller", SYSTEM)
+    return str(lease["spec"]["holderIdentity"]) if lease else ""
+
+
+def controller(cluster: Cluster, folder: Path, port: int) -> Program:
+    config = cluster.api.kubeconfig(folder / f"{port}.kubeconfig", TOKEN)
+    command: list[Any] = [OFEVENTS, "controller", "--image", IMAGE, "--kubeconfig", config]
+    return Program(folder, *command, "--port", str(port), POD_NAME=f"controller-{port}")
+
+
+async def test_another_takes_over_after_kill_9(
+    cluster: Cluster, bus: NatsServer, tmp_path: Path
+) -> None:
+    ports = free_port(), free_port()
+    first, second = (controller(cluster, tmp_path, port) for port in ports)
+    async with first:
+
+        async def held(by: int) -> bool:
+            return (await holder(cluster)).startswith(f"controller-{by}_")
+
+        await until(lambda: held(ports[0]), seconds=30, what="the first leads")
+        async with second:
+            await cluster.apply(cron("first-clock"))
+            await cluster.have("first-clock", 1)
+
+            async def stands_by() -> bool:
+                status, text = await get(f"http://127.0.0.1:{ports[1]}/status")
+                ready, _ = await get(f"http://127.0.0.1:{ports[1]}/readyz")
+                return status == ready == 200 and "Standby" in text
+
+            await until(stands_by, seconds=30, what="the second stands by")
+            before = await cluster.versions()
+
+            first.process.send_signal(signal.SIGKILL)
+            killed = time.monotonic()
+            await first.process.wait()
+            await cluster.apply(cron("later-clock"))
+            await cluster.have("later-clock", 1, seconds=30)
+            took = time.monotonic() - killed
+            sys.stdout.write(f"taken over after {took:.1f} s\n")
+            assert took < WITHIN
+            assert await held(ports[1])
+            after = await cluster.versions()
+            assert {name: after[name] for name in before} == before
+
+            # One that ends in good order lets go at once.
+            second.process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(second.process.wait(), 10) == 0
+            assert await holder(cluster) == ""

@@ -1,0 +1,174 @@
+"""Dapr's buses for the fault suite: a daprd beside each worker, the store on Redis.
+
+As in a cluster with a sidecar per pod: the sidecars are killed like the workers, and a
+killed one is started again until its broker is there. The broker that the suite kills is
+the pub/sub component's; Redis stays, its own trouble is the state component's matter.
+
+What the brokers differ in is in `dapr_jetstream` and `dapr_kafka`. The questions go to the
+broker, and to Redis for what waits to be due, never to Dapr,
+which counts nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import redis.asyncio
+import yaml
+
+from ofevents.api.resolved import ResolvedBus
+from ofevents.bus import codec, open_bus, topics
+from ofevents.bus import dapr_envelope as envelope
+from ofevents.bus.dapr_options import read_options
+from ofevents.bus.dapr_resources import write_base
+from ofevents.clock import SystemClock
+from ofevents.ports import Bus, Delivery
+from tests.servers import ServerFailed, free_port
+from tests.servers.daprd import Daprd
+from tests.servers.redis import RedisServer
+
+BACK: Final = 90.0
+"""Seconds within which a sidecar answers, its broker's absence included."""
+PREFIX: Final = "ofevents."
+"""Of the names on the broker, as the driver has it unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What is on the bus: one topic, the Trigger that reads it, what it owes.
+
+    Attributes:
+        topic: that the Trigger reads.
+        group: of the Trigger's workers.
+        inboxes: each the consumer group of its own.
+        dead: the topics of dead letters.
+    """
+
+    topic: str
+    group: str
+    inboxes: tuple[str, ...]
+    dead: tuple[str, ...]
+
+
+KILLED: Final = Chain(
+    topics.event("default", "shop", "orders"),
+    topics.trigger_group("default", "charge"),
+    (topics.inbox("default", "charge", "charge"),),
+    (topics.dead("default", "charge"), topics.dead("default", "source/shop")),
+)
+"""Of the rig."""
+
+
+class Sidecar(Daprd):
+    """A daprd that is started until it stays, as a kubelet does: without its broker it ends."""
+
+    async def start(self) -> None:
+        try:
+            async with asyncio.timeout(BACK):
+                while True:
+                    try:
+                        return await super().start()
+                    except ServerFailed:
+                        await asyncio.sleep(0.5)
+        except TimeoutError as error:
+            raise ServerFailed(f"no sidecar within {BACK} s\n{self.log()}") from error
+
+
+class DaprBus:
+    """What both have in common; see `FaultBus`."""
+
+    type: str
+    app = False
+    """Whether daprd calls the worker, at a port."""
+
+    def __init__(self, folder: Path, chain: Chain = KILLED) -> None:
+        self.chain = chain
+        self.redis = RedisServer(folder / "redis")
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """Of the pub/sub component."""
+        raise NotImplementedError
+
+    @property
+    def spec(self) -> str:
+        def component(type: str, settings: Mapping[str, str]) -> dict[str, Any]:
+            metadata = [{"name": name, "value": value} for name, value in settings.items()]
+            return {"type": type, "metadata": metadata}
+
+        pubsub = component(self.type, self.settings)
+        state = component("state.redis", {"redisHost": self.redis.address})
+        return json.dumps({"dapr": {"pubsub": pubsub, "state": state}})
+
+    async def __aenter__(self) -> Self:
+        await self.redis.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.redis.kill()
+
+    def beside(self, folder: Path, spec: Path) -> tuple[Path, Sidecar]:
+        port = free_port() if self.app else 0
+        daprd = Sidecar(folder, app_id="ofevents", app_port=port)
+        told = yaml.safe_load(spec.read_text())
+        bus = told["bus"]
+        bus["options"] |= {"sidecar": daprd.address, "resources": str(daprd.resources)}
+        if port:
+            bus["options"]["app_port"] = port
+        own = folder / "spec.yaml"
+        own.write_text(yaml.safe_dump(told))
+        resolved = ResolvedBus.model_validate(bus)
+        write_base(daprd.resources, read_options(resolved.options), resolved.name)
+        return own, daprd
+
+    @asynccontextmanager
+    async def connected(self, folder: Path) -> AsyncIterator[Bus]:
+        """Our own driver with a sidecar of its own, to publish."""
+        daprd = Sidecar(folder, app_id="test")
+        options = json.loads(self.spec)["dapr"]
+        options |= {"sidecar": daprd.address, "resources": str(daprd.resources)}
+        resolved = ResolvedBus(driver="dapr", options=options)
+        write_base(daprd.resources, read_options(options), resolved.name)
+        try:
+            await daprd.start()
+            async with open_bus(resolved, clock=SystemClock()) as bus:
+                yield bus
+        finally:
+            await daprd.kill()
+
+    async def dead_letters(self) -> list[tuple[str, str]]:
+        """Event id and reason of each."""
+        found = []
+        for raw in await self._dead():
+            parts = envelope.split(raw)
+            assert parts is not None, raw[:200]
+            headers, _ = parts
+            letter = codec.decode(*parts)
+            assert isinstance(letter, Delivery)
+            found.append((letter.events[-1].id, headers["ofe-dead-reason"]))
+        return found
+
+    async def _dead(self) -> list[bytes]:
+        """The dead letters, as they are on the broker."""
+        raise NotImplementedError
+
+    async def due(self) -> int:
+        """Deliveries that the store keeps until they are due."""
+        async with redis.asyncio.Redis(port=self.redis.port) as client:
+            entries = [
+                json.loads(await client.hget(key, "data"))
+                async for key in client.scan_iter(match="*||s/due/*")
+            ]
+        return sum(not entry.get("d") for entry in entries)
