@@ -1,7 +1,7 @@
 // Command kubenode is any of the five Kubernetes components of a node and its control
 // plane, chosen by the first argument: one binary, as they share nearly all their code.
-// tests/servers/kube_api.py builds it and runs `kubenode apiserver` on an etcd of its own;
-// tests/servers/kube_node.py runs all five as a cluster.
+// tests/servers/kube_build.py builds it. tests/servers/kube_api.py runs its API server on
+// an etcd of its own, tests/servers/kube_node.py all five as a cluster.
 package main
 
 import (
