@@ -64,7 +64,7 @@ def _run(*command: str) -> None:
         raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")
 
 
-def _refusal() -> str:
+def refusal() -> str:
     """Why there are no such namespaces here; empty when there are."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "it needs Linux and root"
@@ -137,10 +137,10 @@ def main(command: list[str]) -> int:
     """Run the command, where it cannot be inside with the reason in its environment."""
     if command[:1] == ["--inside"]:
         return _inside(command[1:])
-    if refused := _refusal():
+    if refused := refusal():
         return subprocess.run(command, env={**os.environ, _REFUSED: refused}).returncode
     here = [sys.executable, "-m", __spec__.name, "--inside"]
-    return subprocess.run(["unshare", *_UNSHARE, *here, *command]).returncode
+    os.execvp("unshare", ["unshare", *_UNSHARE, *here, *command])
 
 
 if __name__ == "__main__":

@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import subprocess
+import sys
 import tarfile
 import tomllib
+import uuid
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
 from tests.servers import ServerMissing, kube_config, kube_namespace
 from tests.servers.kube_build import BUILDS, KUBENODE
 from tests.servers.kube_image import export, pack
+from tests.servers.kube_namespace import refusal
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -81,6 +86,27 @@ def test_outside_its_namespace_the_node_is_missing(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OFEVENTS_NAMESPACE_REFUSED", "no unshare")
     with pytest.raises(ServerMissing, match="no unshare"):
         kube_namespace.require()
+
+
+@pytest.mark.skipif(bool(refusal()), reason=f"no namespaces here: {refusal()}")
+def test_nothing_outlives_the_command() -> None:
+    seconds = f"1000.{uuid.uuid4().int % 10**9:09}"  # by which it is told from any other sleep
+    script = f"setsid sleep {seconds} & echo started; wait"
+    command = [sys.executable, "-m", kube_namespace.__name__, "sh", "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        (sleeper,) = [each for each in psutil.process_iter() if seconds in _line(each)]
+        process.kill()
+    gone, _ = psutil.wait_procs([sleeper], timeout=20)
+    assert gone == [sleeper]
+
+
+def _line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def test_the_files_are_what_their_readers_parse(tmp_path: Path) -> None:
