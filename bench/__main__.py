@@ -1,6 +1,6 @@
 """`make bench`: run the stages, print a table, fail on a figure out of bounds.
 
-python -m bench [--stage cel] [--stage pipeline] [--quick] [--json FILE]
+python -m bench [--stage cel] [--stage sources] [--quick] [--json FILE]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-STAGES = ("cel", "dapr", "pipeline")
+STAGES = ("cel", "dapr", "pipeline", "sources")
 
 
 def _table(stage: str, rows: list[dict[str, Any]]) -> Table:

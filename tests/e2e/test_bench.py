@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.sources import SHARES
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -42,4 +44,11 @@ async def test_a_quick_run_of_the_pipeline(tmp_path: Path) -> None:
 async def test_a_quick_run_of_dapr(tmp_path: Path) -> None:
     rows = await figures_of("dapr", tmp_path)
     assert len(rows) == 8
+    assert all(rate > 0 for rate in rows.values())
+
+
+@pytest.mark.timeout(240)
+async def test_a_quick_run_of_the_sources(tmp_path: Path) -> None:
+    rows = await figures_of("sources", tmp_path)
+    assert len(rows) == 4 * len(SHARES)
     assert all(rate > 0 for rate in rows.values())
