@@ -34,7 +34,10 @@ class Names:
     def __init__(self, options: DaprOptions, bus: str) -> None:
         self._options = options
         readable = _UNSAFE.sub("-", bus.lower()).strip("-")[:30] or "bus"
-        self.base = f"ofe-{readable}-{digest(bus, options.prefix)[:6]}"
+        self._shared = f"ofe-{readable}-{digest(bus, options.prefix)[:6]}"
+        self.base = self._shared
+        if options.scope:
+            self.base = f"ofe-{readable}-{digest(bus, options.prefix, options.scope)[:12]}"
 
     @property
     def pubsub(self) -> str:
@@ -44,6 +47,11 @@ class Names:
     @property
     def state(self) -> str:
         return f"{self.base}-store"
+
+    @property
+    def keys(self) -> str:
+        """What stands before each key of the state: the same for all workers of a bus."""
+        return f"{self._shared}-store"
 
     def topic(self, topic: str) -> str:
         """A topic's name on the broker. Kafka has no `=`, and topics no empty part."""
@@ -72,7 +80,11 @@ def base(options: DaprOptions, names: Names) -> list[Manifest]:
     found = [_component(names.pubsub, options.pubsub, {})]
     if options.state is not None:
         # Dapr would put the app's id before each key: then no two workers share an entry.
-        found.append(_component(names.state, options.state, {"keyPrefix": "name"}))
+        found.append(
+            _component(
+                names.state, options.state, {"keyPrefix": names.keys if options.scope else "name"}
+            )
+        )
     if not options.bulk:
         found.append(_resiliency(options, names))
     return found

@@ -74,6 +74,8 @@ class DaprOptions(BaseModel):
     driver adds what its consumers need; who starts the sidecar has written the bus's own
     (`dapr_resources.write_base`). None where somebody else writes all of them, such as a
     controller."""
+    scope: str = ""
+    """Whose components these are, where each worker has its own, as on a cluster."""
     prefix: str = "ofevents."
     """Of the topics' names: two buses on one broker differ in it."""
     lanes: int | None = Field(None, ge=1, le=64)

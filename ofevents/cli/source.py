@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from ofevents.cli.options import Format, Level, LogFormat
-from ofevents.cli.worker import Host, Port, Spec, work
+from ofevents.cli.worker import Host, Port, Secrets, Spec, work
 
 
 def source(
     spec: Spec,
     port: Port = None,
     host: Host = "127.0.0.1",
+    secrets: Secrets = None,
     log_level: Level = None,
     log_format: Format = LogFormat.text,
 ) -> None:
@@ -17,4 +18,4 @@ def source(
 
     SIGTERM stops reading, and ends once what is in hand is stored.
     """
-    work("EventSource", spec, host, port, log_level, log_format)
+    work("EventSource", spec, host, port, secrets, log_level, log_format)

@@ -40,11 +40,10 @@ def uninstall(
         found = await remove.find(api, namespace, crds=crds)
         counts = await resources(api)
         stored = counted(counts)
+        _tell(progress, crds, stored, counts)
         if dry_run:
             remove.rehearse(found, progress.step, crds=crds)
-            _tell(progress, crds, stored, counts)
             return
-        _tell(progress, crds, stored, counts)
         if crds and counts and not yes:
             _confirm(stored, output)
         await remove.uninstall(api, found, progress.step, crds=crds, seconds=limit)

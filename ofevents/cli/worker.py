@@ -26,6 +26,14 @@ Port = Annotated[
         "Default: off, so that several workers run on one machine; pods give --port 9090.",
     ),
 ]
+Secrets = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="OFEVENTS_SECRETS",
+        help="Folder with a file NAME/KEY for each key of a Secret that the spec names. "
+        "Default: /etc/ofevents/secrets, where pods have it.",
+    ),
+]
 Host = Annotated[
     str, typer.Option(help="Address of the probes and metrics; pods give --host 0.0.0.0.")
 ]
@@ -36,6 +44,7 @@ def work(
     spec: Path,
     host: str,
     port: int | None,
+    secrets: Path | None,
     log_level: LogLevel | None,
     log_format: LogFormat,
 ) -> None:
@@ -43,7 +52,7 @@ def work(
     from ofevents import process, telemetry
     from ofevents.local.single import read, run
 
-    resolved = read(spec, kind)
+    resolved = read(spec, kind, secrets)
     level = log_level.value if log_level else resolved.log_level
     telemetry.configure_logging(level, json=log_format is LogFormat.json)
     process.run(run(resolved, host=host, port=port))

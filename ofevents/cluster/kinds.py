@@ -62,6 +62,8 @@ INGRESS: Final = Kind("networking.k8s.io", "v1", "ingresses", "Ingress")
 DISRUPTION_BUDGET: Final = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 HTTP_ROUTE: Final = Kind("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
 COMPONENT: Final = Kind("dapr.io", "v1alpha1", "components", "Component")
+RESILIENCY: Final = Kind("dapr.io", "v1alpha1", "resiliencies", "Resiliency")
+SUBSCRIPTION: Final = Kind("dapr.io", "v2alpha1", "subscriptions", "Subscription")
 SCALED_OBJECT: Final = Kind("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject")
 TRIGGER_AUTHENTICATION: Final = Kind(
     "keda.sh", "v1alpha1", "triggerauthentications", "TriggerAuthentication"
@@ -90,6 +92,8 @@ CHILDREN: Final = (
     INGRESS,
     HTTP_ROUTE,
     COMPONENT,
+    RESILIENCY,
+    SUBSCRIPTION,
     SCALED_OBJECT,
     TRIGGER_AUTHENTICATION,
 )
@@ -102,6 +106,8 @@ OPTIONAL: Final = (
     FUNCTION_BETA1,
     HTTP_ROUTE,
     COMPONENT,
+    RESILIENCY,
+    SUBSCRIPTION,
     SCALED_OBJECT,
     TRIGGER_AUTHENTICATION,
 )

@@ -28,6 +28,8 @@ PATIENCE: Final = 5.0
 """Seconds that a bus gets to answer the first time."""
 _ENSURE: Final = 30.0
 _LOOK: Final = 1.0
+_AGAIN: Final = 30.0
+"""Seconds after which a connection that was refused is made anew."""
 
 
 class Link:
@@ -58,6 +60,11 @@ class Link:
             return self._bus.connection or "the server does not answer"
         return self._bus.connection
 
+    @property
+    def over(self) -> bool:
+        """It has failed long enough ago to be tried again: a login may be right by now."""
+        return self.task.done() and self._clock.monotonic() - self._since > _AGAIN
+
     async def bus(self) -> Bus:
         """The open bus.
 
@@ -80,9 +87,9 @@ class Link:
                 self._ready.set()
                 await self._watch(bus)
         except OfeventsError as error:
+            # Not told: who asked is waiting, or comes again by itself.
             self.error = str(error)
             self._ready.set()
-            self._tell()
 
     async def _watch(self, bus: Bus) -> None:
         """Tell of each change of the connection."""
@@ -135,7 +142,7 @@ class Buses:
         real = resolved.model_copy(update={"options": fill(resolved.options, secrets)})
         key = hashlib.sha256(real.model_dump_json().encode()).hexdigest()
         link = self._links.get(key)
-        if link is None or link.task.done():
+        if link is None or link.over:
             users = link.users if link is not None else set()
             link = self._links[key] = Link(real, lambda: self._told(key), self._clock)
             link.users = users

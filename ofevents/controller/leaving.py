@@ -102,11 +102,7 @@ class Leaving:
         for kind in (kinds.SCALED_OBJECT, kinds.DEPLOYMENT):
             for live in self._caches[kind].owned(uid):
                 await self._applier.delete(kind, live, done)
-        # Pods outlive their Deployment; the other children that bear its name still tell it.
-        names = self._workers.names(uid, without=())
-        namespace = object["metadata"]["namespace"]
-        pods = self._caches[kinds.POD]
-        running = any(pods.owned(f"{namespace}/{name}") for name in names)
+        running = self._workers.running(object)
         return not running and not self._caches[kinds.DEPLOYMENT].owned(uid)
 
     async def _remove(self, key: Key, object: Object) -> str:

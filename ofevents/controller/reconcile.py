@@ -125,7 +125,7 @@ class Reconciler:
             facts = await bus_facts(key, object, look_up, self._buses)
             self._depends.set(key, look_up.asked)
             await self._tell(object, facts)
-            return False
+            return any(reason == "Disconnected" for reason, _ in facts.trouble)
         return await self._resource(key, object)
 
     async def _resource(self, key: Key, object: Object) -> bool:
@@ -203,7 +203,7 @@ class Reconciler:
 
     async def _children(
         self, key: Key, object: Object, planned: Plan
-    ) -> tuple[Applied, tuple[str, ...]]:
+    ) -> tuple[Applied, tuple[tuple[str, str], ...]]:
         if planned.errors and not planned.denied:
             return Applied(), ()  # What runs is what the resource last said rightly.
         metadata = object["metadata"]
@@ -214,7 +214,7 @@ class Reconciler:
         applied = await self._applier.apply(
             owner, rendered.manifests, keep=self._kept(owner, planned)
         )
-        return applied, tuple(rendered.warnings)
+        return applied, rendered.warnings
 
     def _installed(self) -> Platform:
         return self._workers.installed(self._platform)
@@ -233,9 +233,9 @@ class Reconciler:
         object: Object,
         planned: Plan,
         trouble: list[tuple[str, str]],
-        warnings: Sequence[str],
+        warnings: Sequence[tuple[str, str]],
     ) -> Facts:
-        told = [("Rendering", text) for text in warnings]
+        told = list(warnings)
         if plain := [one for one in planned.warnings if not one.blocks]:
             told.append(("Questionable", statuses.sentences(plain)))
         if planned.errors:

@@ -82,7 +82,12 @@ RIGHTS: Final = (
     Right("networking.k8s.io", ("networkpolicies", "ingresses"), _MAKE, "who reaches a worker"),
     Right("policy", ("poddisruptionbudgets",), _MAKE, "workers of several replicas"),
     Right("gateway.networking.k8s.io", ("httproutes",), _MAKE, "webhooks by a Gateway"),
-    Right("dapr.io", ("components",), _MAKE, "what a worker's Dapr sidecar loads"),
+    Right(
+        "dapr.io",
+        ("components", "resiliencies", "subscriptions"),
+        _MAKE,
+        "what a worker's Dapr sidecar loads",
+    ),
     Right(
         "keda.sh",
         ("scaledobjects", "triggerauthentications"),

@@ -84,7 +84,8 @@ class Sweeper:
             await self._drop_sinks(bus, report, users)
         except OfeventsError as error:
             self._log.warning("retrying", bus=link.resolved.name, error=str(error))
-            return  # Its users are asked again when the bus is back.
+            self._users.pop(link, None)  # Told anew when the bus is back, they ask for a look.
+            return
         triggers = [one for each in users for one in each.triggers]
         for leaver in trigger.left_over(report, triggers):
             if leaver.inbox not in self._leaving:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+from ofevents.api.meta import GROUP
 from ofevents.cluster import kinds
 from ofevents.cluster.cache import Object, name_of
-from ofevents.cluster.caches import Caches, workload_of
+from ofevents.cluster.caches import INSTANCE, Caches, workload_of
 from ofevents.cluster.kinds import Kind
 from ofevents.controller.queue import Key
 from ofevents.controller.render import Platform
@@ -40,6 +41,17 @@ class Workers:
             if not any(name == one or name.startswith(f"{one}-") for one in without)
         }
 
+    def running(self, object: Object) -> bool:
+        """Whether a Pod of that resource is there, on its way out or not."""
+        metadata = object["metadata"]
+        children = (
+            child for kind in kinds.CHILDREN for child in self._caches[kind].owned(metadata["uid"])
+        )
+        # Pods outlive their Deployment; the other children that bear its name still tell it.
+        names = {(child["metadata"].get("labels") or {}).get(INSTANCE, "") for child in children}
+        pods = self._caches[kinds.POD]
+        return any(pods.owned(f"{metadata['namespace']}/{name}") for name in names if name)
+
     def installed(self, platform: Platform) -> Platform:
         """The platform with what the cluster serves now."""
         keda = self._caches[kinds.SCALED_OBJECT].there
@@ -47,14 +59,18 @@ class Workers:
 
     def owner(self, kind: Kind, object: Object) -> Key | None:
         """The EventSource or Trigger that a child or Pod belongs to."""
+        namespace = object["metadata"]["namespace"]
         if kind is kinds.POD:
-            namespace, _, name = workload_of(object).partition("/")
-            for each in (kinds.DEPLOYMENT, kinds.CONFIG_MAP, kinds.SECRET):
-                sibling = self._caches[each].get(namespace, name)
-                if sibling is not None:
-                    return self.owner(each, sibling)
-            return None
+            _, _, name = workload_of(object).partition("/")
+            deployment = self._caches[kinds.DEPLOYMENT].get(namespace, name)
+            if deployment is not None:
+                return self.owner(kinds.DEPLOYMENT, deployment)
+            # A Pod outlives the Deployment of a resource that is being deleted.
+            labels = object["metadata"].get("labels") or {}
+            owner_kind = _OWNERS.get(labels.get(f"{GROUP}/owner-kind", ""))
+            name = labels.get(f"{GROUP}/owner-name", "")
+            return (owner_kind, namespace, name) if owner_kind is not None else None
         for owner in object["metadata"].get("ownerReferences") or ():
             if owner.get("controller") and owner["kind"] in _OWNERS:
-                return _OWNERS[owner["kind"]], object["metadata"]["namespace"], owner["name"]
+                return _OWNERS[owner["kind"]], namespace, owner["name"]
         return None

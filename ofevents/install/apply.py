@@ -7,8 +7,7 @@ options no longer ask for. An object that somebody else made is not touched.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -19,7 +18,7 @@ from ofevents.install.kinds import NAMESPACE, OPTIONAL, REVIEW, kind_of, title
 from ofevents.install.objects import objects
 from ofevents.install.parts import Object
 from ofevents.install.settings import LABEL, NAME, Settings
-from ofevents.install.survey import elsewhere, established, installed, rollout, troubles
+from ofevents.install.survey import elsewhere, established, installed, rollout, together, troubles
 
 MANAGER: Final = "ofevents-install"
 """The field manager of an installation; the controller's fields have another."""
@@ -40,18 +39,18 @@ class Step:
 Report = Callable[[Step], None]
 
 
-@asynccontextmanager
-async def within(seconds: float, said: Callable[[], str]) -> AsyncIterator[None]:
-    """A deadline; what is still missing then is `said`.
+async def poll(look: Callable[[], Awaitable[str]], seconds: float) -> None:
+    """Look, at least once, until there is nothing left to wait for.
 
     Raises:
-        ConfigError: it has passed.
+        ConfigError: the time has passed; it says what `look` said last.
     """
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise ConfigError(f"not done within {seconds:g} s: {said()}") from None
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while left := await look():
+        if loop.time() >= end:
+            raise ConfigError(f"not done within {seconds:g} s: {left}")
+        await asyncio.sleep(_POLL)
 
 
 async def install(api: Api, settings: Settings, report: Report, *, take_over: bool = False) -> None:
@@ -143,7 +142,7 @@ async def check_rights(api: Api, needed: set[tuple[Kind, str, str]], otherwise: 
         answer = await api.create(REVIEW, review)
         return bool(answer["status"]["allowed"])
 
-    answers = await asyncio.gather(*(allowed(*each) for each in asked))
+    answers = await together(allowed(*each) for each in asked)
     verbs: dict[str, list[str]] = {}
     for (kind, namespace, verb), may in zip(asked, answers, strict=True):
         if not may:
@@ -213,23 +212,19 @@ async def wait(api: Api, settings: Settings, seconds: float) -> None:
     Raises:
         ConfigError: not within `seconds`; it says what is not.
     """
-    left = ["the CRDs are not established"]
 
-    async with within(seconds, lambda: left[0]):
-        while True:
-            crds, _ = await api.list_all(
-                CRD, None, {"labelSelector": f"{LABEL}={settings.namespace}"}
-            )
-            if all(map(established, crds)):
-                break
-            await asyncio.sleep(_POLL)
-        while True:
-            found = await api.get(DEPLOYMENT, settings.namespace, NAME)
-            if found is None:
-                raise ConfigError(f"somebody has deleted Deployment {settings.namespace}/{NAME}")
-            ready, wanted = rollout(found)
-            if ready >= wanted:
-                return
-            why = await troubles(api, settings.namespace)
-            left[0] = f"{ready} of {wanted} replicas of the controller are available: {why}"
-            await asyncio.sleep(_POLL)
+    async def look() -> str:
+        crds, _ = await api.list_all(CRD, None, {"labelSelector": f"{LABEL}={settings.namespace}"})
+        for each in crds:
+            if not established(each):
+                return f"{title(each)} is not established"
+        found = await api.get(DEPLOYMENT, settings.namespace, NAME)
+        if found is None:
+            raise ConfigError(f"somebody has deleted Deployment {settings.namespace}/{NAME}")
+        ready, wanted = rollout(found)
+        if ready >= wanted:
+            return ""
+        why = await troubles(api, settings.namespace)
+        return f"{ready} of {wanted} replicas of the controller are available: {why}"
+
+    await poll(look, seconds)

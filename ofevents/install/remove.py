@@ -7,20 +7,18 @@ nobody else uses it.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from ofevents.cluster.client import Api
 from ofevents.cluster.kinds import CRD, DEPLOYMENT, LEASE, SECRET, WEBHOOK, Kind
 from ofevents.controller.admission import NAME as ADMISSION
 from ofevents.errors import ConfigError
-from ofevents.install.apply import HELM, Report, Step, check_rights, delete, within
+from ofevents.install.apply import HELM, Report, Step, check_rights, delete, poll
 from ofevents.install.kinds import NAMESPACE, kind_of, title
 from ofevents.install.parts import Object
 from ofevents.install.settings import LABEL, NAME
 from ofevents.install.survey import absent, counted, installed, nothing_but_crds, resources
 
-_POLL: Final = 0.25
 _LEFT: Final = ((SECRET, ADMISSION), (LEASE, NAME))
 """What the controller itself made in its namespace."""
 _USED_BY: Final = (
@@ -101,23 +99,22 @@ async def _clear(api: Api, namespace: str) -> None:
 
 
 async def _gone(api: Api, definitions: list[Object], seconds: float) -> None:
-    left = [""]
 
-    async with within(seconds, lambda: left[0]):
-        while True:
-            there = [
-                each["metadata"]["name"]
-                for each in definitions
-                if await api.get(CRD, "", each["metadata"]["name"]) is not None
-            ]
-            if not there:
-                return
-            counts = await resources(api)
-            left[0] = (
-                f"{counted(counts) or ', '.join(there)} still there; the controller takes away "
-                "their finalizers: look at its log, or take them away by hand"
-            )
-            await asyncio.sleep(_POLL)
+    async def look() -> str:
+        there = [
+            each["metadata"]["name"]
+            for each in definitions
+            if await api.get(CRD, "", each["metadata"]["name"]) is not None
+        ]
+        if not there:
+            return ""
+        counts = await resources(api)
+        return (
+            f"{counted(counts) or ', '.join(there)} still there; the controller takes away "
+            "their finalizers: look at its log, or take them away by hand"
+        )
+
+    await poll(look, seconds)
 
 
 async def _used(api: Api, namespace: str) -> bool:

@@ -6,8 +6,9 @@ Called by `apply` and `remove` to know what is there, and by `ofevents status`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from ofevents.cluster.client import Api, Refused
 from ofevents.cluster.kinds import CRD, DEPLOYMENT, LEASE, OWN, POD, WEBHOOK, Kind
@@ -17,6 +18,7 @@ from ofevents.install.objects import objects
 from ofevents.install.parts import Object
 from ofevents.install.settings import LABEL, NAME, SELECTOR, Admission, Settings
 
+T = TypeVar("T")
 _ATTEMPTS: Final = 20
 _AGAIN: Final = 0.25
 
@@ -55,8 +57,19 @@ class Survey:
 async def installed(api: Api, namespace: str) -> list[Object]:
     """Every object that says it is of that installation, in the order of `KINDS`."""
     query = {"labelSelector": f"{LABEL}={namespace}"}
-    found = await asyncio.gather(*(_listed(api, kind, query) for kind in KINDS))
+    found = await together(_listed(api, kind, query) for kind in KINDS)
     return [each for some in found for each in some]
+
+
+async def together(asked: Iterable[Awaitable[T]]) -> list[T]:
+    """Ask side by side; an error is raised once every answer is there, so that none is pending."""
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    found: list[T] = []
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+        found.append(answer)
+    return found
 
 
 async def _listed(api: Api, kind: Kind, query: dict[str, str]) -> list[Object]:

@@ -7,13 +7,16 @@ resources, no look-ups, no permissions.
 from __future__ import annotations
 
 import asyncio
+import os
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import yaml
 from pydantic import ValidationError
 
 from ofevents import source, trigger
+from ofevents.api import secretref
 from ofevents.api.resolved import VERSION, ResolvedSource, ResolvedTrigger
 from ofevents.clock import SystemClock
 from ofevents.errors import ConfigError
@@ -32,8 +35,15 @@ _MODEL: dict[str, type[ResolvedSource] | type[ResolvedTrigger]] = {
 }
 
 
-def read(path: Path, kind: Kind) -> Spec:
-    """The resolved spec in that file, YAML or JSON.
+SECRETS: Final = "/etc/ofevents/secrets"
+"""Where a Pod has the Secrets that its spec names, a folder for each, a file for each key."""
+
+
+def read(path: Path, kind: Kind, secrets: Path | None = None) -> Spec:
+    """The resolved spec in that file, YAML or JSON, with the Secrets that it names in place.
+
+    Args:
+        secrets: the folder of `NAME/KEY` files; None: OFEVENTS_SECRETS, else `SECRETS`.
 
     Raises:
         ConfigError: it cannot be read, is another kind or a resource that is not
@@ -46,7 +56,20 @@ def read(path: Path, kind: Kind) -> Spec:
         raise ConfigError(f"the spec cannot be read: {reason}", where=str(path)) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"the spec is neither YAML nor JSON: {error}", where=str(path)) from error
-    return _check(documents, path, kind)
+    folder = secrets or Path(os.environ.get("OFEVENTS_SECRETS") or SECRETS)
+    return _check(secretref.replace(documents, partial(_secret, folder)), path, kind)
+
+
+def _secret(folder: Path, name: str, key: str) -> str:
+    if {name, key} & {".", ".."}:
+        raise ConfigError(f"{name}/{key} is no key of a Secret")
+    try:
+        return (folder / name / key).read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise ConfigError(
+            f"key {key} of Secret {name} cannot be read: {reason}", where=str(folder / name / key)
+        ) from None
 
 
 def _check(documents: list[Any], path: Path, kind: Kind) -> Spec:

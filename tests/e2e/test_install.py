@@ -134,7 +134,7 @@ async def cluster(server: Cluster) -> AsyncIterator[Cluster]:
     """Without any installation, before and after."""
     yield server
     for namespace in await _installations(server):
-        await server.done("uninstall", "-n", namespace, "--crds", "--yes")
+        await server.done("uninstall", "-n", namespace, "--crds", "--yes", "--timeout", "20s")
     assert await _installations(server) == set()
 
 
@@ -304,6 +304,22 @@ async def test_a_namespace_that_somebody_else_uses_stays(cluster: Cluster) -> No
     made = await cluster.outcomes("install", "-n", "older", "--no-wait")
     assert made["Namespace older"] == "left alone"
     assert "Namespace older" not in await cluster.outcomes("uninstall", "-n", "older")
+
+
+async def test_a_finalizer_that_nobody_takes_away_is_told(cluster: Cluster) -> None:
+    await cluster.done("install", "-n", "held", "--no-wait")
+    name = {"name": "shop", "finalizers": ["events.openfunction.io/bus"]}
+    sources = f"{GROUP}/namespaces/default/eventsources"
+    await cluster.api.call("POST", sources, {**SOURCE, "metadata": name})
+    rehearsed = await cluster.outcomes("uninstall", "-n", "held", "--crds", "--dry-run")
+    assert set(rehearsed.values()) == {"removed"}
+    text = await cluster.fails("uninstall", "-n", "held", "--crds", "--yes", "--timeout", "300ms")
+    assert "not done within 0.3 s: 1 EventSource still there" in text
+    assert "finalizers" in text
+    assert f"Deployment {NAME}" in await cluster.there("held")
+    change = {"metadata": {"finalizers": None}}
+    await cluster.api.call("PATCH", f"{sources}/shop", change, kind="merge-patch")
+    await cluster.done("uninstall", "-n", "held", "--crds", "--yes")
 
 
 async def test_every_mistake_is_a_sentence(cluster: Cluster, tmp_path: Path) -> None:

@@ -64,6 +64,24 @@ def trigger(name: str = "audit", source: str = "clock", event: str = "tick", **m
     return resource("Trigger", name, spec)
 
 
+def definition(kind: Kind) -> Any:
+    """A CRD that takes anything."""
+    names = {"kind": kind.kind, "plural": kind.plural, "listKind": f"{kind.kind}List"}
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {
+        "name": kind.version,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": kind.crd},
+        "spec": {"group": kind.group, "names": names, "scope": "Namespaced", "versions": [version]},
+    }
+
+
 class Running:
     """A controller at work, and the requests it has made since it was last asked."""
 

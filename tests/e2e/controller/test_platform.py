@@ -8,29 +8,11 @@ import pytest
 
 from ofevents.cluster import kinds
 from ofevents.cluster.kinds import Kind
-from tests.e2e.controller.rig import Cluster, cron, trigger
+from tests.e2e.controller.rig import Cluster, cron, definition, trigger
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
 pytestmark = [pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="session")]
-
-
-def definition(kind: Kind) -> Any:
-    """A CRD that takes anything."""
-    names = {"kind": kind.kind, "plural": kind.plural, "listKind": f"{kind.kind}List"}
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {
-        "name": kind.version,
-        "served": True,
-        "storage": True,
-        "schema": {"openAPIV3Schema": schema},
-    }
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": kind.crd},
-        "spec": {"group": kind.group, "names": names, "scope": "Namespaced", "versions": [version]},
-    }
 
 
 def calls(name: str, kind: Kind) -> Any:

@@ -86,6 +86,7 @@ async def measure(count: int, folder: Path) -> Figures:
             expected = 2 * count + 1
 
             async def settled() -> bool:
+                await asyncio.sleep(0.2)  # Each look takes time from what is measured.
                 done = await metric(port, "ofevents_controller_reconciled_total")
                 waiting = await metric(port, "ofevents_controller_queued")
                 return done >= expected and waiting == 0

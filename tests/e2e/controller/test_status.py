@@ -12,7 +12,7 @@ from ofevents.clock import SystemClock
 from ofevents.cluster import kinds
 from ofevents.health import Health
 from ofevents.local import admin
-from tests.e2e.controller.rig import Cluster, cron, trigger
+from tests.e2e.controller.rig import Cluster, cron, definition, resource, trigger
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
@@ -83,14 +83,41 @@ async def test_what_a_stalled_worker_says(cluster: Cluster, bus: NatsServer) -> 
         assert stalled["message"] == "404"
 
 
-async def test_scaled_to_zero_and_suspended_are_ready(cluster: Cluster, bus: NatsServer) -> None:
+async def test_scaled_to_zero_is_ready(cluster: Cluster, bus: NatsServer) -> None:
+    monitored = {"jetstream": {"url": bus.url, "monitoring": "http://127.0.0.1:1"}}
+    scale = {"minReplicaCount": 0, "maxReplicaCount": 3}
     async with cluster.controller():
-        await cluster.apply(trigger("zero"), cron("asleep", suspend=True))
+        await cluster.apply(resource("EventBus", "monitored", monitored))
+        await cluster.apply(trigger("zero", eventBus="monitored", scaleOption=scale))
+        await cluster.becomes(kinds.TRIGGER, "zero", "Warning", "KEDANotInstalled")
+
+        for kind in (kinds.SCALED_OBJECT, kinds.TRIGGER_AUTHENTICATION):
+            await cluster.create(definition(kind))
+
+        async def scaled() -> bool:
+            try:
+                found = await cluster.all(kinds.SCALED_OBJECT)
+            except LookupError:
+                return False
+            return len(found) == 1
+
+        await until(scaled, seconds=20, what="KEDA is told")
+
+        async def no_longer_told() -> bool:
+            told = await cluster.condition(kinds.TRIGGER, "zero", "Warning")
+            return bool(told["reason"] != "KEDANotInstalled")
+
+        await until(no_longer_told, seconds=20, what="the warning is gone")
         (deployment,) = await cluster.have("zero", 1)
-        scale = {"spec": {"replicas": 0}}
         path = kinds.DEPLOYMENT.path("shop", deployment["metadata"]["name"])
-        await cluster.api.call("PATCH", path + "?fieldManager=keda", scale, kind="merge-patch")
+        none = {"spec": {"replicas": 0}}
+        await cluster.api.call("PATCH", path + "?fieldManager=keda", none, kind="merge-patch")
         await cluster.becomes(kinds.TRIGGER, "zero", "Ready", "ScaledToZero")
+
+
+async def test_what_is_suspended_is_ready(cluster: Cluster, bus: NatsServer) -> None:
+    async with cluster.controller():
+        await cluster.apply(cron("asleep", suspend=True))
         (deployment,) = await cluster.have("asleep", 1)
         await cluster.play(deployment)
         await cluster.becomes(kinds.EVENT_SOURCE, "asleep", "Ready", "Suspended")

@@ -232,7 +232,7 @@ async def rig(
         for worker in workers:
             await stack.enter_async_context(worker)
         for worker in workers:
-            await worker.ready()
+            await worker.ready(BACK)
         asked = [lag.records, *TRIGGERS * [bus.unsettled]]
         parts = [
             Part(kind, worker.kill, _begin(worker), owed, worker.freeze, worker.thaw)

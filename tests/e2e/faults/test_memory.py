@@ -90,7 +90,7 @@ async def test_one_slow_function_leaves_its_backlog_on_the_bus(tmp_path: Path) -
     ):
         charge.mode(delay=1.0)
         spec = await checkout(
-            tmp_path, server.url, f"{{name: charge, sink: {{uri: '{charge.url}'}}}}"
+            tmp_path, jetstream(server.url), f"{{name: charge, sink: {{uri: '{charge.url}'}}}}"
         )
         async with Ofevents(tmp_path, "trigger", "-f", spec, worker=True) as worker:
             idle = await idle_size(worker)

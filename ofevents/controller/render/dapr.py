@@ -1,0 +1,204 @@
+"""What a worker's daprd loads, and where it runs: beside the worker, or in a Pod of its own.
+
+The documents are those that the driver and the adapters look for (`bus/dapr_components`,
+`api/dapr`). Each worker has components of its own, which no other app may load (`scopes`):
+two workers' consumers never share a `consumerID`. A credential that stands in a Secret stays
+there: Dapr reads it by `secretKeyRef`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ofevents.api import dapr
+from ofevents.api.resolved import HttpTarget, ResolvedSource
+from ofevents.api.secretref import only
+from ofevents.bus.dapr_components import manifests as bus_manifests
+from ofevents.bus.dapr_options import DaprOptions
+from ofevents.controller.render import network, pods
+from ofevents.controller.render.names import apart, child_name, labels, metadata
+from ofevents.controller.render.workload import Manifest, Owner, Platform, Spec, Workload
+from ofevents.local.sidecars import needs as own_needs
+from ofevents.resolve.resolution import needs
+
+APP_PORT: Final = 50010
+"""Where daprd calls the worker; its own ports are 3500 to 3501 and 50001 to 50002."""
+_PORTS: Final = {"grpc": 50001, "http": 3500}
+_METRICS: Final = 9095
+"""daprd's own default is the port of the worker's probes."""
+_WAIT: Final = (
+    "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); signal.pause()"
+)
+"""daprd is injected beside a container, which has nothing to do in a Pod of daprd's own."""
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What a worker that needs Dapr has: manifests, and additions to its Pod."""
+
+    manifests: tuple[Manifest, ...]
+    annotations: dict[str, str]
+    env: dict[str, str]
+    ports: dict[str, int]
+
+
+def scoped(spec: Spec) -> Spec:
+    """The spec whose bus names components that are this worker's alone."""
+    if spec.bus is None or spec.bus.driver != "dapr":
+        return spec
+    own = {"scope": child_name(spec), "app_port": APP_PORT}
+    if spec.dapr_mode == "standalone":
+        own["app_host"] = "0.0.0.0"
+    bus = spec.bus.model_copy(update={"options": {**spec.bus.options, **own}})
+    return spec.model_copy(update={"bus": bus})
+
+
+def sidecar(owner: Owner, workload: Workload, platform: Platform) -> Sidecar | None:
+    """What it needs of Dapr; None for a worker that needs none. Its spec is `scoped`."""
+    spec = workload.spec
+    found = list(own_needs(spec).manifests)
+    if spec.bus is not None and spec.bus.driver == "dapr":
+        options = DaprOptions.model_validate(spec.bus.options)
+        found += bus_manifests(options, spec.bus.name, needs(spec).consumers)
+    if not found and not _invokes(spec):
+        return None
+    app = child_name(spec)
+    rendered = [_resource(owner, spec, each, app) for each in found]
+    annotations = {
+        "dapr.io/enabled": "true",
+        "dapr.io/app-id": app,
+        "dapr.io/app-port": str(APP_PORT),
+        "dapr.io/app-protocol": "grpc",
+        "dapr.io/log-as-json": "true",
+        "dapr.io/metrics-port": str(_METRICS),
+        "dapr.io/graceful-shutdown-seconds": str(pods.grace(spec) - 5),
+    }
+    ports = {network.DAPR: APP_PORT}
+    env = {"APP_PORT": str(APP_PORT)}
+    if spec.dapr_mode != "standalone":
+        # The sidecar calls over the Pod's loopback, which no policy closes.
+        return Sidecar(tuple(rendered), annotations, env, {})
+    proxy = f"{app}-dapr"
+    env |= {
+        "DAPR_HOST": proxy,
+        "DAPR_GRPC_PORT": "50001",
+        "DAPR_HTTP_PORT": "3500",
+        "DAPR_GRPC_ENDPOINT": f"http://{proxy}:50001",
+    }
+    elsewhere = {
+        **annotations,
+        "dapr.io/app-channel-address": f"{app}-app",
+        "dapr.io/sidecar-listen-addresses": "0.0.0.0",
+    }
+    rendered += _standalone(owner, workload, platform, elsewhere)
+    return Sidecar(tuple(rendered), {}, env, ports)
+
+
+def _invokes(spec: Spec) -> bool:
+    parts = [spec] if isinstance(spec, ResolvedSource) else spec.subscribers
+    return any(
+        isinstance(each, HttpTarget) and each.uri.startswith(dapr.SCHEME)
+        for part in parts
+        for each in (part.target, part.dead_letter)
+    )
+
+
+def _resource(owner: Owner, spec: Spec, manifest: Manifest, app: str) -> Manifest:
+    """As an object of the cluster: ours, for that app, credentials by reference."""
+    body = {**manifest["spec"]}
+    found = {
+        "apiVersion": manifest["apiVersion"],
+        "kind": manifest["kind"],
+        "metadata": metadata(owner, spec, manifest["metadata"]["name"]),
+        "spec": body,
+        "scopes": [app],
+    }
+    if manifest["kind"] == "Component":
+        body["metadata"] = list(_settings(body["metadata"]))
+        found["auth"] = {"secretStore": "kubernetes"}
+    return found
+
+
+def _settings(given: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for one in given:
+        ref = only(one["value"])
+        if ref is None:
+            yield one
+        else:
+            yield {"name": one["name"], "secretKeyRef": {"name": ref[0], "key": ref[1]}}
+
+
+def _standalone(
+    owner: Owner, workload: Workload, platform: Platform, annotations: dict[str, str]
+) -> list[Manifest]:
+    """A daprd of the worker's in a Pod of its own, and the ways between the two."""
+    spec = workload.spec
+    app = child_name(spec)
+    name = f"{app}-dapr"
+    chosen = apart(spec)
+    pod: dict[str, Any] = {
+        "automountServiceAccountToken": True,  # daprd shows it to Dapr's control plane
+        "containers": [
+            {
+                "name": "dapr",
+                "image": platform.image,
+                "imagePullPolicy": platform.pull_policy,
+                "command": ["python3", "-c", _WAIT],
+                "resources": {
+                    "requests": {"cpu": "10m", "memory": "16Mi"},
+                    "limits": {"memory": "64Mi"},
+                },
+                "securityContext": pods.locked(),
+            }
+        ],
+        "securityContext": pods.unprivileged(),
+        "terminationGracePeriodSeconds": pods.grace(spec),
+    }
+    if workload.template is not None:
+        pod |= pods.placement(workload.template)
+        # Such as dapr.io/config: it is daprd's, wherever that is.
+        given = workload.template.annotations.items()
+        asked = {name: value for name, value in given if name.startswith("dapr.io/")}
+        annotations = {**asked, **annotations}
+    own = metadata(owner, spec, name)
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": own,
+        "spec": {
+            "replicas": 1,
+            "revisionHistoryLimit": 2,
+            "selector": {"matchLabels": chosen},
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+            },
+            "template": {
+                "metadata": {"labels": {**labels(owner, spec), **chosen},
+                             "annotations": annotations},
+                "spec": pod,
+            },
+        },
+    }  # fmt: skip
+    worker = {name: labels(owner, spec)[name] for name in chosen}
+    return [
+        deployment,
+        network.dapr_policy(own, spec, _PORTS.values(), _METRICS),
+        _service(own, chosen, _PORTS),
+        _service(metadata(owner, spec, f"{app}-app"), worker, {"grpc": APP_PORT}),
+    ]
+
+
+def _service(own: dict[str, Any], selector: dict[str, str], ports: dict[str, int]) -> Manifest:
+    listed = [
+        {"name": name, "port": number, "targetPort": number, "protocol": "TCP"}
+        for name, number in ports.items()
+    ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": own,
+        "spec": {"selector": selector, "ports": listed, "type": "ClusterIP"},
+    }

@@ -1,0 +1,283 @@
+"""How many Pods run, by lag: a KEDA ScaledObject, and how KEDA logs in to look at it.
+
+A Trigger's lag is that of its consumer on the bus and of each subscriber's inbox: a worker
+is needed as long as one of them holds something. Metadata are those of KEDA's scalers (2.21).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from ofevents.api.meta import ScaleOption
+from ofevents.api.resolved import ResolvedBus, ResolvedSource, ResolvedTrigger
+from ofevents.api.secretref import only
+from ofevents.bus.dapr_components import Names
+from ofevents.bus.dapr_options import DaprOptions
+from ofevents.bus.layout import Layout, durable
+from ofevents.bus.options import JetStreamOptions
+from ofevents.controller.render.names import child_name, metadata
+from ofevents.controller.render.workload import Manifest, Owner, Spec
+from ofevents.ports import SourceIdentity
+from ofevents.resolve.resolution import needs
+
+_LAG: Final = "10"
+_SASL: Final = {
+    "PLAIN": "plaintext",
+    "SCRAM-SHA-256": "scram_sha256",
+    "SCRAM-SHA-512": "scram_sha512",
+}
+_ALONE: Final = ("cron", "file", "kubernetes")
+
+
+@dataclass(frozen=True)
+class Lag:
+    """What KEDA looks at: `logins` are credentials by its parameters' names."""
+
+    type: str
+    metadata: Mapping[str, str]
+    logins: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The manifests, the credentials that they need in the child Secret, and what is wrong."""
+
+    manifests: tuple[Manifest, ...] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    trouble: str = ""
+
+
+def scaling(owner: Owner, spec: Spec, scale: ScaleOption) -> Scaling:
+    """Of one worker; `trouble` says why there is none."""
+    lags, trouble = _lags(spec, scale)
+    if not lags:
+        return Scaling(trouble=trouble)
+    name = child_name(spec)
+    manifests: list[Manifest] = []
+    triggers: list[dict[str, Any]] = []
+    secrets: dict[str, str] = {}
+    known: dict[tuple[tuple[str, str], ...], str] = {}
+    for lag in lags:
+        one: dict[str, Any] = {
+            "type": lag.type,
+            "metadata": {**lag.metadata, **(scale.metadata or {})},
+        }
+        if scale.auth_ref:
+            one["authenticationRef"] = scale.auth_ref
+        elif lag.logins:
+            logins = tuple(sorted(lag.logins.items()))
+            if logins not in known:
+                called = f"{name}-{len(known)}" if known else name
+                known[logins] = called
+                targets = []
+                for parameter, value in logins:
+                    ref = only(value)
+                    if ref is None:
+                        key = f"keda-{len(known)}-{parameter}"
+                        secrets[key] = value
+                        ref = (name, key)
+                    targets.append({"parameter": parameter, "name": ref[0], "key": ref[1]})
+                manifests.append(
+                    {
+                        "apiVersion": "keda.sh/v1alpha1",
+                        "kind": "TriggerAuthentication",
+                        "metadata": metadata(owner, spec, called),
+                        "spec": {"secretTargetRef": targets},
+                    }
+                )
+            one["authenticationRef"] = {"name": known[logins]}
+        triggers.append(one)
+    body: dict[str, Any] = {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+        "minReplicaCount": scale.min_replica_count or 0,
+        "triggers": triggers,
+    }
+    given = {
+        "maxReplicaCount": scale.max_replica_count,
+        "pollingInterval": scale.polling_interval,
+        "cooldownPeriod": scale.cooldown_period,
+        "advanced": scale.advanced,
+    }
+    body |= {name: value for name, value in given.items() if value is not None}
+    manifests.append(
+        {
+            "apiVersion": "keda.sh/v1alpha1",
+            "kind": "ScaledObject",
+            "metadata": metadata(owner, spec, name),
+            "spec": body,
+        }
+    )
+    return Scaling(tuple(manifests), secrets)
+
+
+def _lags(spec: Spec, scale: ScaleOption) -> tuple[list[Lag], str]:
+    threshold = scale.lag_threshold or _LAG
+    given = scale.metadata or {}
+    if isinstance(spec, ResolvedTrigger):
+        return _trigger(spec, threshold, given)
+    if {"start", "end", "timezone", "desiredReplicas"} <= set(given):
+        return [Lag("cron", {})], ""  # by the clock, for any source
+    if spec.source in _ALONE:
+        return [], f"one worker of a {spec.source} source works, others stand by"
+    if spec.source == "kafka":
+        return [_kafka(spec, threshold)], ""
+    if spec.source == "rabbitmq":
+        return [_rabbitmq(spec, threshold)], ""
+    if spec.source == "redis":
+        return _redis(spec, threshold)
+    if spec.source == "nats":
+        return _nats(spec, threshold, given)
+    return [], f"no lag of a {spec.source} source can be seen; give scaleOption.metadata start, " \
+               "end, timezone and desiredReplicas to scale it by the clock"  # fmt: skip
+
+
+def _identity(spec: ResolvedSource) -> SourceIdentity:
+    return SourceIdentity(spec.namespace, spec.name, spec.source, spec.entry)
+
+
+def _pem(tls: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(tls[name]) for name in ("ca", "cert", "key") if tls.get(name)}
+
+
+def _kafka(spec: ResolvedSource, threshold: str) -> Lag:
+    own = spec.spec
+    tls = own.get("tls")
+    seen = {
+        "bootstrapServers": own["brokers"],
+        "consumerGroup": own.get("consumerGroup") or _identity(spec).group,
+        "topic": own["topic"],
+        "lagThreshold": threshold,
+        "offsetResetPolicy": "latest" if own.get("initialOffset") == "newest" else "earliest",
+    }
+    logins: dict[str, str] = {}
+    if tls is not None:
+        seen["tls"] = "enable"
+        if tls.get("insecureSkipVerify"):
+            seen["unsafeSsl"] = "true"
+        logins |= _pem(tls)
+    if own.get("authRequired"):
+        seen["sasl"] = _SASL[own.get("saslMechanism", "PLAIN")]
+        logins |= {"username": own.get("saslUsername", ""), "password": own.get("saslPassword", "")}
+    return Lag("kafka", seen, logins)
+
+
+def _rabbitmq(spec: ResolvedSource, threshold: str) -> Lag:
+    own = spec.spec
+    seen = {"protocol": "amqp", "queueName": own["queue"], "mode": "QueueLength",
+            "value": threshold}  # fmt: skip
+    logins = {"host": own["url"]}
+    if (tls := own.get("tls")) is not None:
+        logins |= {"tls": "enable", **_pem(tls)}
+        if tls.get("insecureSkipVerify"):
+            seen["unsafeSsl"] = "true"
+    return Lag("rabbitmq", seen, logins)
+
+
+def _redis(spec: ResolvedSource, threshold: str) -> tuple[list[Lag], str]:
+    own = spec.spec
+    if own.get("channel"):
+        return [], "a redis channel has no lag: every worker gets every message"
+    type = "redis-streams"
+    seen = {
+        "addresses" if "," in own["redisHost"] else "address": own["redisHost"],
+        "stream": own["stream"],
+        "consumerGroup": own.get("consumerGroup") or _identity(spec).group,
+        "databaseIndex": str(own.get("redisDB", 0)),
+    }
+    if own.get("failover"):
+        type, seen["sentinelMaster"] = "redis-sentinel-streams", own.get("sentinelMasterName", "")
+    elif own.get("redisType") == "cluster":
+        type = "redis-cluster-streams"
+    tls = own.get("tls") or {}
+    if own.get("enableTLS") or own.get("tls") is not None:
+        seen["enableTLS"] = "true"
+        if tls.get("insecureSkipVerify"):
+            seen["unsafeSsl"] = "true"
+    logins = {"username": own.get("redisUsername"), "password": own.get("redisPassword")}
+    held = {name: value for name, value in logins.items() if value} | _pem(tls)
+    # What no worker has seen yet, and what a dead one has left: either needs one.
+    return [
+        Lag(type, {**seen, "lagCount": threshold, "activationLagCount": "0"}, held),
+        Lag(type, {**seen, "pendingEntriesCount": threshold}, held),
+    ], ""
+
+
+def _nats(spec: ResolvedSource, threshold: str, given: Mapping[str, str]) -> tuple[list[Lag], str]:
+    stream = spec.spec.get("jetstream")
+    if not stream:
+        return [], "core NATS keeps nothing, so there is no lag to scale by"
+    if "natsServerMonitoringEndpoint" not in given:
+        return [], "to see the lag, give scaleOption.metadata.natsServerMonitoringEndpoint"
+    own = stream.get("durable") or durable(_identity(spec).group)
+    seen = {"account": "$G", "stream": stream["stream"], "consumer": own,
+            "lagThreshold": threshold}  # fmt: skip
+    return [Lag("nats-jetstream", seen)], ""
+
+
+def _trigger(
+    spec: ResolvedTrigger, threshold: str, given: Mapping[str, str]
+) -> tuple[list[Lag], str]:
+    if spec.bus.driver == "jetstream":
+        return _jetstream(spec, threshold, given)
+    if spec.bus.driver == "dapr":
+        return _dapr(spec, spec.bus, threshold)
+    return [], f"no lag of a {spec.bus.driver} bus can be seen"
+
+
+def _jetstream(
+    spec: ResolvedTrigger, threshold: str, given: Mapping[str, str]
+) -> tuple[list[Lag], str]:
+    options = JetStreamOptions.model_validate(spec.bus.options)
+    monitoring = options.monitoring or given.get("natsServerMonitoringEndpoint")
+    if not monitoring:
+        return [], f"to see the lag, give spec.jetstream.monitoring of EventBus {spec.bus.name}"
+    if "://" not in monitoring:
+        monitoring = f"http://{monitoring}"
+    parts = urlsplit(monitoring)
+    seen = {
+        "account": "$G",
+        "lagThreshold": threshold,
+        "natsServerMonitoringEndpoint": f"{parts.hostname}:{parts.port or 8222}",
+        "useHttps": "true" if parts.scheme == "https" else "false",
+    }
+    layout = Layout(options)
+    return [
+        Lag("nats-jetstream", {**seen, "stream": stream, "consumer": durable(consumer.group)})
+        for consumer in needs(spec).consumers
+        for stream in layout.by_stream(consumer.topics)
+    ], ""
+
+
+def _dapr(spec: ResolvedTrigger, bus: ResolvedBus, threshold: str) -> tuple[list[Lag], str]:
+    options = DaprOptions.model_validate(bus.options)
+    if options.pubsub.type != "pubsub.kafka":
+        return [], f"no lag of {options.pubsub.type} can be seen; with pubsub.kafka it can"
+    settings = {name.lower(): value for name, value in options.pubsub.settings.items()}
+    if settings.get("authtype", "none").lower() not in ("none", "password"):
+        return [], f"KEDA cannot log in to Kafka by authType {settings['authtype']}"
+    names = Names(options, bus.name)
+    logins: dict[str, str] = {}
+    seen = {"bootstrapServers": settings.get("brokers", ""), "lagThreshold": threshold,
+            "offsetResetPolicy": "earliest"}  # fmt: skip
+    if settings.get("authtype", "none").lower() == "password":
+        seen["sasl"] = _SASL["PLAIN"]
+        logins = {"username": settings.get("saslusername", ""),
+                  "password": settings.get("saslpassword", "")}  # fmt: skip
+        if settings.get("disabletls", "false").lower() != "true":
+            seen["tls"] = "enable"
+    return [
+        Lag(
+            "kafka",
+            {
+                **seen,
+                "consumerGroup": names.group(consumer.group, topic),
+                "topic": names.topic(topic),
+            },
+            logins,
+        )
+        for consumer in needs(spec).consumers
+        for topic in consumer.topics
+    ], ""

@@ -1,0 +1,76 @@
+"""What several workers share, what must be one, and who reaches a daprd of its own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ofevents.api.eventsource import PodTemplate
+from ofevents.api.meta import ScaleOption
+from ofevents.api.resolved import HttpTarget, ResolvedSource, SinkTarget
+from ofevents.controller.render import Owner, Platform, Workload, child_name, children
+
+OWNER = Owner("events.openfunction.io/v1alpha1", "EventSource", "shop", "orders", "uid-1", 3)
+CLOCK = {"start": "0 8 * * *", "end": "0 9 * * *", "timezone": "UTC", "desiredReplicas": "3"}
+
+
+def cron(entry: str = "tick", **more: Any) -> ResolvedSource:
+    given: dict[str, Any] = {"spec": {"schedule": "@daily"}, **more}
+    return ResolvedSource(namespace="shop", name="orders", source="cron", entry=entry, **given)
+
+
+def render(*workloads: Workload, keda: bool = True) -> tuple[Any, ...]:
+    platform = Platform(image="ofevents:1", keda=keda, dapr=True)
+    return children(OWNER, workloads, platform).manifests
+
+
+def named(manifests: tuple[Any, ...], kind: str) -> dict[str, Any]:
+    return {each["metadata"]["name"]: each for each in manifests if each["kind"] == kind}
+
+
+def test_a_component_that_two_workers_call_does_not_depend_on_their_order() -> None:
+    component = {"type": "bindings.http", "version": "v1", "metadata": []}
+    target = SinkTarget(sink="dapr", spec={"component": component, "componentName": "ofe-sink"})
+    workloads = [Workload(cron(entry, target=target)) for entry in ("a", "b")]
+    manifests = render(*workloads)
+    assert json.dumps(manifests) == json.dumps(render(*reversed(workloads)))
+    scopes = named(manifests, "Component")["ofe-sink"]["scopes"]
+    assert scopes == [child_name(each.spec) for each in workloads]
+
+
+@pytest.mark.parametrize("metadata", [None, CLOCK], ids=["plain", "clock"])
+@pytest.mark.parametrize("keda", [True, False])
+def test_a_source_that_must_be_one_is_never_two(keda: bool, metadata: Any) -> None:
+    asked = ScaleOption(min_replica_count=2, max_replica_count=5, metadata=metadata)
+    manifests = render(Workload(cron(), None, asked), keda=keda)
+    for scaled in named(manifests, "ScaledObject").values():
+        assert (scaled["spec"]["minReplicaCount"], scaled["spec"]["maxReplicaCount"]) == (1, 1)
+    (deployment,) = named(manifests, "Deployment").values()
+    assert deployment["spec"].get("replicas", 1) == 1
+    assert not named(manifests, "PodDisruptionBudget")
+
+
+def test_a_daprd_of_its_own_is_reached_by_its_worker_alone() -> None:
+    spec = cron(target=HttpTarget(uri="dapr://shop/in"), dapr_mode="standalone")
+    manifests = render(Workload(spec, PodTemplate(annotations={"dapr.io/config": "mine"})))
+    app = child_name(spec)
+    deployments = named(manifests, "Deployment")
+    policies = named(manifests, "NetworkPolicy")
+    assert set(policies) == set(deployments) == {app, f"{app}-dapr"}
+    for name, other, guarded in (
+        (app, f"{app}-dapr", {50010}),
+        (f"{app}-dapr", app, {50001, 3500}),
+    ):
+        policy = policies[name]["spec"]
+        own, pod = (deployments[each]["spec"]["template"]["metadata"] for each in (name, other))
+        assert policy["podSelector"]["matchLabels"].items() <= own["labels"].items()
+        for rule in policy["ingress"]:
+            ports = {each["port"] for each in rule["ports"]}
+            if ports & guarded:
+                (sender,) = rule["from"]
+                assert sender["podSelector"]["matchLabels"].items() <= pod["labels"].items()
+        assert guarded <= {p["port"] for rule in policy["ingress"] for p in rule["ports"]}
+    daprd = deployments[f"{app}-dapr"]["spec"]["template"]["metadata"]["annotations"]
+    assert daprd["dapr.io/config"] == "mine"
