@@ -6,7 +6,7 @@ PYTEST := $(BIN)/pytest
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run fmt lint types test servers conformance e2e soak bench crds manifests image lock all clean
+.PHONY: help setup run fmt lint types test servers conformance e2e cluster soak bench crds manifests image lock all clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9_-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ conformance: setup ## the driver suites against real servers
 e2e: setup ## the whole product against real servers
 	$(PYTEST) tests/e2e $(ARGS)
 
+cluster: setup ## the tests that need Pods, on a Kubernetes node in a namespace of its own
+	$(BIN)/python -m tests.servers.kube_namespace $(PYTEST) tests/cluster -m cluster $(ARGS)
+
 soak: setup ## half an hour of load and faults (ARGS="--soak-minutes 2 --seed 1")
 	$(PYTEST) tests/e2e/faults -m soak $(ARGS)
 
@@ -67,7 +70,7 @@ image: ## build the container image with docker or buildah (IMAGE=name:tag)
 lock: setup ## rewrite constraints.txt from what is installed
 	$(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools --exclude wheel > constraints.txt
 
-all: lint types test conformance e2e ## everything that CI runs
+all: lint types test conformance e2e cluster ## everything that CI runs
 
 clean: ## remove .venv and what tests left
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -70,12 +70,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(fixturedef: object, request: pytest.FixtureRequest) -> Iterator[object]:
-    """As above, for a fixture that starts a server."""
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """As above, for a fixture that starts a server, whatever its scope."""
     try:
         return (yield)
     except BaseException as error:
         missing = _missing(error)
-        if missing is None or request.config.getoption("--require-servers"):
+        if missing is None or item.config.getoption("--require-servers"):
             raise
         pytest.skip(str(missing))

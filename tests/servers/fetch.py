@@ -28,20 +28,26 @@ from tests.servers import (
     find,
     helm,
     kafka,
-    kube_api,
+    kube_build,
+    kube_node,
     octokit,
 )
 
-TOOLS: Final = {"java": "default-jre-headless", "mvn": "maven", "npm": "npm"}
+TOOLS: Final = {
+    "java": "default-jre-headless",
+    "mvn": "maven",
+    "npm": "npm",
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
+}
 SERVERS: Final = {
     "redis-server": "redis-server",
     "mosquitto": "mosquitto",
     "rabbitmq-server": "rabbitmq-server",
     "postgres": "postgresql",
     "etcd": "etcd-server",
-    "kubectl": "kubernetes-client",
 }
-DEBIAN: Final = {**TOOLS, **SERVERS}
+DEBIAN: Final = {**TOOLS, **SERVERS, **kube_node.COMMANDS}
 """Command -> the Debian package that brings it."""
 
 
@@ -74,10 +80,13 @@ ITEMS: Final = (
     Item(f"Apache Kafka {kafka.VERSION}", kafka.jars),
     Item("libfaketime", faketime.library),
     Item(f"GitHub webhook payloads {octokit.VERSION}", octokit.file),
-    Item(f"Kubernetes API server {kube_api.VERSION} (ten minutes)", kube_api.build),
-    *(Item(command, partial(debian, command)) for command in SERVERS),
+    *(Item(command, partial(debian, command)) for command in (*SERVERS, *kube_node.COMMANDS)),
     Item(f"daprd {daprd.VERSION}", daprd.build),
     Item(f"helm {helm.VERSION}", helm.build),
+    *(
+        Item(f"{', '.join(each.commands)} {each.version} ({each.takes})", each.get)
+        for each in kube_build.BUILDS
+    ),
 )
 
 

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.servers import ServerMissing, cache_dir, kube_api
+from tests.servers import ServerMissing, cache_dir, kube_build
 
 VERSION: Final = "3.22.0"
 _PACKAGE: Final = "helm.sh/helm/v3/cmd/helm"
@@ -45,7 +45,7 @@ def build() -> Path:
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
     if not go:
         raise ServerMissing("helm is built with Go: https://go.dev/dl")
-    major, minor, _ = kube_api.VERSION.split(".")
+    major, minor, _ = kube_build.KUBERNETES.split(".")
     module = _PACKAGE.removesuffix("/cmd/helm")
     # As helm's own Makefile does it: without these it takes every cluster for an ancient one.
     said = {

@@ -4,18 +4,15 @@
         await api.call("POST", "/api/v1/namespaces/default/configmaps", {...})
         api.kubeconfig(api.folder / "config", token)
 
-`make servers` builds it from the Go module in tests/servers/kube into the cache; the etcd
-is Debian's. There is no controller, no scheduler and no node: objects are stored and
-watched, and nothing becomes of them. Tokens are in a file, rights by RBAC. What it holds
-is kept over `kill` and `restart`.
+`make servers` builds it (tests/servers/kube_build.py); the etcd is Debian's. There is no
+controller, no scheduler and no node: objects are stored and watched, and nothing becomes
+of them (tests/servers/kube_node.py has the rest). Tokens are in a file, rights by RBAC.
+What it holds is kept over `kill` and `restart`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import signal
 import ssl
 import subprocess
 from pathlib import Path
@@ -26,81 +23,27 @@ import aiohttp
 import trustme
 import yaml
 
-from tests.servers import (
-    ServerFailed,
-    ServerMissing,
-    cache_dir,
-    find,
-    free_port,
-    listening,
-    until,
-)
+from tests.servers import ServerFailed, ServerMissing, find, free_port, listening, until
+from tests.servers.kube_build import KUBENODE
 
-VERSION: Final = "1.37.2"
 ADMIN: Final = "admin-token"
-MODULE: Final = Path(__file__).parent / "kube"
-_BUILD_SECONDS: Final = 3600
-
-
-def folder() -> Path:
-    """Where the commands of the Go module are kept once they are built."""
-    return cache_dir() / f"kubernetes-{VERSION}"
-
-
-def find_built(command: str) -> Path:
-    """A command of the Go module.
-
-    Raises:
-        ServerMissing: it is not built yet.
-    """
-    path = folder() / command
-    if not path.exists():
-        raise ServerMissing(f"no kube {command} {VERSION}: make servers builds it (needs Go)")
-    return path
-
-
-def build(command: str = "apiserver") -> Path:
-    """Build a command of the Go module, once; it takes about ten minutes on two cores.
-
-    Raises:
-        ServerMissing: there is no Go, or the build fails.
-    """
-    path = folder() / command
-    if path.exists():
-        return path
-    go = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
-    if go is None:
-        raise ServerMissing("install Go 1.26 or newer")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    major, minor, _ = VERSION.split(".")
-    package = "k8s.io/component-base/version"
-    names = {"gitVersion": f"v{VERSION}", "gitMajor": major, "gitMinor": minor}
-    flags = " ".join(f"-X {package}.{name}={value}" for name, value in names.items())
-    fresh = path.with_suffix(".new")
-    done = subprocess.run(
-        [go, "build", "-trimpath", f"-ldflags=-s -w {flags}", "-o", str(fresh), f"./{command}"],
-        cwd=MODULE,
-        env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"},
-        capture_output=True,
-        text=True,
-        timeout=_BUILD_SECONDS,
-    )
-    if done.returncode:
-        raise ServerMissing(f"go build failed: {done.stderr[-600:]}")
-    fresh.rename(path)
-    return path
 
 
 class KubeApi:
-    """An etcd and an API server; `users` are further rows `token,name,uid[,"groups"]`."""
+    """An etcd and an API server; `users` are further rows `token,name,uid[,"groups"]`.
+
+    Attributes:
+        names: what its certificate is for, beside loopback.
+    """
+
+    names: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, *, users: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.port = free_port()
         self._etcd_ports = (free_port(), free_port())
         self._users = users
-        self._etcd: asyncio.subprocess.Process | None = None
-        self._api: asyncio.subprocess.Process | None = None
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._trust = ssl.create_default_context()
 
     @property
@@ -115,10 +58,13 @@ class KubeApi:
     async def __aenter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         authority = trustme.CA()
-        own = authority.issue_cert("127.0.0.1", "localhost")
+        own = authority.issue_cert("127.0.0.1", "localhost", *self.names)
         authority.cert_pem.write_to_path(self.ca)
         own.cert_chain_pems[0].write_to_path(self.folder / "cert.pem")
         own.private_key_pem.write_to_path(self.folder / "key.pem")
+        front = authority.issue_cert(common_name="front-proxy")  # it calls extension API servers
+        front.cert_chain_pems[0].write_to_path(self.folder / "front.pem")
+        front.private_key_pem.write_to_path(self.folder / "front.key")
         authority.issue_cert("accounts").private_key_pem.write_to_path(self.folder / "sa.key")
         rows = [f"{ADMIN},admin,admin,system:masters", *self._users]
         (self.folder / "tokens.csv").write_text("\n".join(rows) + "\n")
@@ -140,14 +86,26 @@ class KubeApi:
 
     # -- the processes ------------------------------------------------------------------
 
+    def extra_flags(self) -> tuple[str, ...]:
+        """Of the API server: where it is reached."""
+        return (
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            "--endpoint-reconciler-type=none",
+        )
+
     async def start(self) -> None:
         """Start both, and wait until the API answers and has its namespaces."""
+        await self.start_etcd()
+        await self.start_api()
+
+    async def start_etcd(self) -> None:
+        """Start etcd alone, on the data that it had."""
         etcd = find("etcd")
         if etcd is None:
             raise ServerMissing("no etcd: apt-get install etcd-server")
-        apiserver = find_built("apiserver")
         client, peer = (f"http://127.0.0.1:{port}" for port in self._etcd_ports)
-        self._etcd = await self._run(
+        self.run(
             "etcd",
             str(etcd),
             f"--data-dir={self.folder / 'etcd'}",
@@ -157,14 +115,15 @@ class KubeApi:
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster=default={peer}",
         )
-        await self._until(lambda: listening(self._etcd_ports[0]), "etcd")
-        self._api = await self._run(
+        await self.until(lambda: listening(self._etcd_ports[0]), "etcd answers")
+
+    async def start_api(self) -> None:
+        """Start the API server alone; etcd runs."""
+        self.run(
             "apiserver",
-            str(apiserver),
-            f"--etcd-servers={client}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
-            "--endpoint-reconciler-type=none",
+            str(KUBENODE.find("kubenode")),
+            "apiserver",
+            f"--etcd-servers=http://127.0.0.1:{self._etcd_ports[0]}",
             f"--secure-port={self.port}",
             f"--tls-cert-file={self.folder / 'cert.pem'}",
             f"--tls-private-key-file={self.folder / 'key.pem'}",
@@ -174,26 +133,43 @@ class KubeApi:
             f"--service-account-signing-key-file={self.folder / 'sa.key'}",
             "--service-cluster-ip-range=10.0.0.0/24",
             "--authorization-mode=RBAC",
+            *self.extra_flags(),
         )
-        await self._until(self._ready, "kube-apiserver")
+        await self.until(self._ready, "kube-apiserver answers")
 
-    async def _run(self, name: str, *command: str) -> asyncio.subprocess.Process:
+    def run(self, name: str, *command: str, env: dict[str, str] | None = None) -> None:
+        """Start a process that `kill` ends, with its log in the folder."""
         with (self.folder / f"{name}.log").open("ab") as log:
-            return await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+            self._processes[name] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env
+            )
 
-    async def _until(self, condition: Any, what: str) -> None:
+    async def until(self, condition: Any, what: str, seconds: float = 60) -> None:
+        """Wait for a condition.
+
+        Raises:
+            ServerFailed: it does not come, or a process ended; with the ends of the logs.
+        """
+
+        async def holds() -> bool:
+            for name, process in self._processes.items():
+                if process.poll() is not None:
+                    raise ServerFailed(f"{name} ended with {process.returncode}\n{self._logs()}")
+            result = condition()
+            return result if isinstance(result, bool) else bool(await result)
+
         try:
-            await until(condition, seconds=60, what=f"{what} answers")
+            await until(holds, seconds=seconds, what=what)
         except TimeoutError as error:
             raise ServerFailed(f"{error}\n{self._logs()}") from error
 
     def _logs(self) -> str:
-        return "\n".join(each.read_text()[-2000:] for each in self.folder.glob("*.log"))
+        logs = sorted(self.folder.glob("*.log"))
+        return "\n".join(
+            f"--- {each.stem}\n{each.read_text(errors='replace')[-2000:]}" for each in logs
+        )
 
     async def _ready(self) -> bool:
-        for process in (self._etcd, self._api):
-            if process is None or process.returncode is not None:
-                raise ServerFailed(f"a process ended\n{self._logs()}")
         try:
             await self.call("GET", "/readyz")
             await self.call("GET", "/api/v1/namespaces/default")
@@ -201,19 +177,24 @@ class KubeApi:
             return False
         return True
 
+    async def end(self, name: str) -> None:
+        """SIGKILL one process, and wait; nothing when it does not run."""
+        process = self._processes.pop(name, None)
+        if process is not None:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+
     async def kill_api(self) -> None:
         """SIGKILL the API server alone; `restart` brings it back."""
-        process, self._api = self._api, None
-        await _end(process)
+        await self.end("apiserver")
 
     async def kill(self) -> None:
-        """SIGKILL both, and wait; nothing when they do not run."""
-        await self.kill_api()
-        process, self._etcd = self._etcd, None
-        await _end(process)
+        """SIGKILL all, and wait; nothing when they do not run."""
+        for name in reversed(list(self._processes)):
+            await self.end(name)
 
     async def restart(self) -> None:
-        """Kill both and start them again on the same ports and data."""
+        """Kill all and start them again on the same ports and data."""
         await self.kill()
         await self.start()
 
@@ -259,9 +240,3 @@ class KubeApi:
         }
         path.write_text(yaml.safe_dump(document))
         return path
-
-
-async def _end(process: asyncio.subprocess.Process | None) -> None:
-    if process is not None and process.returncode is None:
-        process.send_signal(signal.SIGKILL)
-        await process.wait()
