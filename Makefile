@@ -49,7 +49,7 @@ conformance: setup ## the driver suites against real servers
 e2e: setup ## the whole product against real servers
 	$(PYTEST) tests/e2e $(ARGS)
 
-cluster: setup ## the tests that need Pods, on a Kubernetes node in a namespace of its own
+cluster: setup ## what needs Pods, on a real node (after: make servers ARGS=--cluster)
 	$(BIN)/python -m tests.servers.kube_namespace $(PYTEST) tests/cluster -m cluster $(ARGS)
 
 soak: setup ## half an hour of load and faults (ARGS="--soak-minutes 2 --seed 1")
@@ -70,7 +70,7 @@ image: ## build the container image with docker or buildah (IMAGE=name:tag)
 lock: setup ## rewrite constraints.txt from what is installed
 	$(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools --exclude wheel > constraints.txt
 
-all: lint types test conformance e2e cluster ## everything that CI runs
+all: lint types test conformance e2e ## everything that CI runs
 
 clean: ## remove .venv and what tests left
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,6 +1,6 @@
 """`make servers`: get the real servers and inputs of the tests into the cache.
 
-    python -m tests.servers.fetch [--require-servers]
+    python -m tests.servers.fetch [--require-servers] [--cluster]
 
 What is there already is left alone. Missing commands are installed from Debian
 when this runs as root on a Debian machine. Ends with a table; with
@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,21 +33,17 @@ from tests.servers import (
     octokit,
 )
 
-TOOLS: Final = {
-    "java": "default-jre-headless",
-    "mvn": "maven",
-    "npm": "npm",
-    "buildah": "buildah",
-    "debootstrap": "debootstrap",
-}
+TOOLS: Final = {"java": "default-jre-headless", "mvn": "maven", "npm": "npm"}
 SERVERS: Final = {
     "redis-server": "redis-server",
     "mosquitto": "mosquitto",
     "rabbitmq-server": "rabbitmq-server",
     "postgres": "postgresql",
     "etcd": "etcd-server",
+    "kubectl": "kubernetes-client",
 }
-DEBIAN: Final = {**TOOLS, **SERVERS, **kube_node.COMMANDS}
+IMAGE_TOOLS: Final = {"buildah": "buildah", "debootstrap": "debootstrap"}
+DEBIAN: Final = {**TOOLS, **SERVERS, **IMAGE_TOOLS, **kube_node.COMMANDS}
 """Command -> the Debian package that brings it."""
 
 
@@ -80,19 +76,28 @@ ITEMS: Final = (
     Item(f"Apache Kafka {kafka.VERSION}", kafka.jars),
     Item("libfaketime", faketime.library),
     Item(f"GitHub webhook payloads {octokit.VERSION}", octokit.file),
-    *(Item(command, partial(debian, command)) for command in (*SERVERS, *kube_node.COMMANDS)),
+    *(Item(command, partial(debian, command)) for command in SERVERS),
     Item(f"daprd {daprd.VERSION}", daprd.build),
     Item(f"helm {helm.VERSION}", helm.build),
-    *(
-        Item(f"{', '.join(each.commands)} {each.version} ({each.takes})", each.get)
-        for each in kube_build.BUILDS
+    Item(
+        f"Kubernetes {kube_build.KUBERNETES} ({kube_build.KUBENODE.takes})", kube_build.KUBENODE.get
     ),
 )
 
+CLUSTER: Final = (
+    *(Item(command, partial(debian, command)) for command in kube_node.COMMANDS),
+    *(
+        Item(f"{', '.join(each.commands)} {each.version} ({each.takes})", each.get)
+        for each in kube_build.BUILDS
+        if each is not kube_build.KUBENODE
+    ),
+)
+"""What `make cluster` needs beside them."""
 
-def install_commands() -> None:
-    """Install what the items need from Debian and is not on this machine."""
-    missing = [package for command, package in DEBIAN.items() if find(command) is None]
+
+def install_commands(commands: Mapping[str, str]) -> None:
+    """Install those that are not on this machine from Debian; command -> package."""
+    missing = [package for command, package in commands.items() if find(command) is None]
     try:
         faketime.library()
     except ServerMissing:
@@ -126,13 +131,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--require-servers", action="store_true", help="exit 1 when something is missing (CI)"
     )
+    parser.add_argument(
+        "--cluster",
+        action="store_true",
+        help="what `make cluster` needs, too (a quarter of an hour)",
+    )
     options = parser.parse_args(arguments)
     print(f"into {cache_dir()}", flush=True)
-    install_commands()
+    install_commands(DEBIAN if options.cluster else {**TOOLS, **SERVERS})
+    items = ITEMS + CLUSTER if options.cluster else ITEMS
     rows: list[tuple[str, str]] = []
     missing = 0
-    for number, item in enumerate(ITEMS, start=1):
-        print(f"[{number}/{len(ITEMS)}] {item.name} ...", flush=True)
+    for number, item in enumerate(items, start=1):
+        print(f"[{number}/{len(items)}] {item.name} ...", flush=True)
         try:
             rows.append((item.name, str(item.get())))
         except (ServerMissing, OSError, subprocess.TimeoutExpired) as error:

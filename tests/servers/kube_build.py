@@ -59,7 +59,8 @@ class Build:
         path = self.folder / command
         if not path.exists():
             raise ServerMissing(
-                f"no {self.name} {command} {self.version}: make servers builds it (needs Go)"
+                f"no {self.name} {command} {self.version}: make servers ARGS=--cluster builds it "
+                "(needs Go)"
             )
         return path
 

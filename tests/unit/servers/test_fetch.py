@@ -16,7 +16,7 @@ def _missing() -> Path:
 @pytest.fixture(autouse=True)
 def items(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OFEVENTS_SERVERS", str(tmp_path))
-    monkeypatch.setattr(fetch, "install_commands", lambda: None)
+    monkeypatch.setattr(fetch, "install_commands", lambda commands: None)
     here = fetch.Item("here", lambda: tmp_path / "here")
     monkeypatch.setattr(fetch, "ITEMS", (here, fetch.Item("elsewhere", _missing)))
 
