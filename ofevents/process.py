@@ -64,6 +64,17 @@ def _only(error: BaseException) -> BaseException:
     return error
 
 
+def end_if_cancelled() -> None:
+    """Raise the CancelledError that a library may have swallowed, as `asyncio.wait_for`
+    does on Python 3.11, which nats-py and redis-py call.
+
+    To be called after a question that a loop goes on after; not while ending.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
     """Await `work`; once `stop` is set it is cancelled, and has its time to end.
 

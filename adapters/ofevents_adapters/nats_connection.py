@@ -16,6 +16,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from ofevents.errors import ConfigError, Disconnected, OfeventsError
+from ofevents.process import end_if_cancelled
 from ofevents_adapters.nats_config import Access
 
 CONNECT: Final = 5
@@ -27,16 +28,6 @@ _PING: Final = 5
 _LEAVE: Final = 2.0
 """Seconds for closing."""
 _SECRETS: Final = ("user", "password", "token")
-
-
-def end_if_cancelled() -> None:
-    """Raise the CancelledError that `asyncio.wait_for`, which nats-py calls, may swallow.
-
-    To be called after a question that something goes on after; not while ending.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 class Connection:

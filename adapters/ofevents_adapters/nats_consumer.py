@@ -19,8 +19,9 @@ import orjson
 from ofevents.api.messaging import NatsStream
 from ofevents.errors import ConfigError, Disconnected, OfeventsError
 from ofevents.ports import SourceIdentity
+from ofevents.process import end_if_cancelled
 from ofevents_adapters.nats_config import Settings
-from ofevents_adapters.nats_connection import ANSWER, Connection, end_if_cancelled
+from ofevents_adapters.nats_connection import ANSWER, Connection
 
 NANO: Final = 1_000_000_000
 _MARK: Final = "ofevents.source"

@@ -21,9 +21,10 @@ from ofevents.clock import Clock
 from ofevents.errors import PermanentError, TemporaryError
 from ofevents.event import Event
 from ofevents.ports import Emit
+from ofevents.process import end_if_cancelled
 from ofevents.telemetry import Log
 from ofevents_adapters.nats_config import Settings
-from ofevents_adapters.nats_connection import ANSWER, Connection, end_if_cancelled
+from ofevents_adapters.nats_connection import ANSWER, Connection
 from ofevents_adapters.nats_record import events_of
 
 BATCH: Final = 500

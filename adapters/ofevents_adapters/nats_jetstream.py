@@ -26,8 +26,9 @@ from nats.aio.subscription import Subscription
 from ofevents.clock import Clock
 from ofevents.errors import Disconnected, PermanentError, TemporaryError
 from ofevents.ports import Emit
+from ofevents.process import end_if_cancelled
 from ofevents.telemetry import Log
-from ofevents_adapters.nats_connection import ANSWER, Connection, end_if_cancelled
+from ofevents_adapters.nats_connection import ANSWER, Connection
 from ofevents_adapters.nats_consumer import NANO, Consumer, Consumers
 from ofevents_adapters.nats_record import Taken
 

@@ -23,9 +23,10 @@ from ofevents.clock import Clock
 from ofevents.errors import Disconnected, PermanentError, TemporaryError
 from ofevents.event import Event
 from ofevents.ports import Emit
+from ofevents.process import end_if_cancelled
 from ofevents.telemetry import Log
 from ofevents_adapters.redis_config import Settings
-from ofevents_adapters.redis_connection import FAILURES, Server, end_if_cancelled
+from ofevents_adapters.redis_connection import FAILURES, Server
 from ofevents_adapters.redis_record import message
 
 BATCH: Final = 500

@@ -8,7 +8,6 @@ repeats nothing by itself here: whoever waits would not learn of it.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import Mapping
 from types import TracebackType
@@ -27,22 +26,13 @@ from redis.exceptions import (
 )
 
 from ofevents.errors import ConfigError, Disconnected, OfeventsError
+from ofevents.process import end_if_cancelled
 from ofevents_adapters.redis_config import Address, Settings, shown
 
 FAILURES: Final = (RedisError, OSError)
 """What redis-py raises; its timeouts are among them."""
 _CONNECTIONS: Final = 4
 """One reads and waits, the others acknowledge and look."""
-
-
-def end_if_cancelled() -> None:
-    """Raise the CancelledError that `asyncio.wait_for`, which redis-py calls, may swallow.
-
-    To be called after a command that a loop goes on after; not while ending.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 class _Tls(SSLConnection):

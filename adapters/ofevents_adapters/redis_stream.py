@@ -25,9 +25,10 @@ from redis.exceptions import ResponseError
 from ofevents.clock import Clock
 from ofevents.errors import PermanentError, TemporaryError
 from ofevents.ports import Emit
+from ofevents.process import end_if_cancelled
 from ofevents.telemetry import Log
 from ofevents_adapters.redis_config import Settings
-from ofevents_adapters.redis_connection import FAILURES, Server, end_if_cancelled
+from ofevents_adapters.redis_connection import FAILURES, Server
 from ofevents_adapters.redis_record import Entry
 
 IN_FLIGHT: Final = 1000
