@@ -12,6 +12,7 @@ import importlib
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
@@ -65,6 +66,16 @@ def entry(rig: SourceRig) -> tuple[dict[str, Any], SourceIdentity]:
 async def stored(bus: Bus, topic: str) -> list[Event]:
     """What has come to the bus."""
     return [one.body async for one in bus.browse([topic]) if isinstance(one.body, Event)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_servers() -> Iterator[None]:
+    """What the rigs of a module share is closed after the last test."""
+    yield
+    for name in SOURCES:
+        close = getattr(importlib.import_module(f"tests.conformance.rigs.{name}"), "close", None)
+        if close is not None:
+            asyncio.run(close())
 
 
 @pytest.mark.timeout(180)
