@@ -13,6 +13,7 @@ from typing import Any
 
 from ofevents.api.eventsource import EventSource
 from ofevents.api.resolved import ResolvedSource, ResolvedTrigger
+from ofevents.api.secretref import marker, markers, replace
 from ofevents.api.trigger import Trigger
 from ofevents.cluster.cache import Object
 from ofevents.cluster.lookup import ClusterLookUp, UsedSecret
@@ -115,33 +116,19 @@ def _used(
     worker: ResolvedSource | ResolvedTrigger, secrets: Mapping[str, UsedSecret]
 ) -> dict[str, SecretUse]:
     """The Secrets whose markers are in the worker's spec."""
-    texts = set(_texts(worker.model_dump()))
+    found = markers(worker.model_dump())
     return {
         mark: SecretUse(used.name, used.key, hashlib.sha256(used.value.encode()).hexdigest())
         for mark, used in secrets.items()
-        if any(mark in text for text in texts)
+        if (used.name, used.key) in found
     }
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _texts(each)
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _texts(each)
 
 
 def fill(value: Any, secrets: Mapping[str, UsedSecret]) -> Any:
     """A JSON value with each marker replaced by what it stands for; for our own use only."""
-    if isinstance(value, str):
-        for mark, used in secrets.items():
-            value = value.replace(mark, used.value)
-        return value
-    if isinstance(value, Mapping):
-        return {key: fill(each, secrets) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [fill(each, secrets) for each in value]
-    return value
+
+    def read(name: str, key: str) -> str:
+        mark = marker(name, key)
+        return secrets[mark].value if mark in secrets else mark
+
+    return replace(value, read)

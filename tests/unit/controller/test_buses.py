@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ofevents.api.resolved import ResolvedBus
+from ofevents.api.secretref import marker
 from ofevents.clock import ManualClock
 from ofevents.cluster import kinds
 from ofevents.cluster.lookup import UsedSecret
@@ -46,9 +47,10 @@ async def test_a_connection_is_shared_and_let_go_of_with_the_last(rig: Rig) -> N
 
 
 async def test_a_secret_makes_another_connection(rig: Rig) -> None:
-    bus = BUS.model_copy(update={"options": {"note": "MARK"}})
-    first = rig.buses.link(ONE, bus, {"MARK": UsedSecret("s", "k", "first")})
-    second = rig.buses.link(ONE, bus, {"MARK": UsedSecret("s", "k", "second")})
+    mark = marker("s", "k")
+    bus = BUS.model_copy(update={"options": {"note": mark}})
+    first = rig.buses.link(ONE, bus, {mark: UsedSecret("s", "k", "first")})
+    second = rig.buses.link(ONE, bus, {mark: UsedSecret("s", "k", "second")})
     assert first is not second
     assert second is not None and second.resolved.options == {"note": "second"}
 
