@@ -73,6 +73,7 @@ class Function:
         self._mode = Mode()
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._spawning = asyncio.Lock()
         self._calls: list[Call] = []
         self._accepted: Counter[str] = Counter()
         self._read = 0
@@ -115,7 +116,8 @@ class Function:
         """Kill it for good: nobody listens until `back`."""
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
-            keeper.cancel()
+            async with self._spawning:  # cancelled in there, it would lose a process
+                keeper.cancel()
             with suppress(asyncio.CancelledError):
                 await keeper
         await self.kill()
@@ -160,16 +162,17 @@ class Function:
         return self._folder / "log"
 
     async def _spawn(self) -> None:
-        with self._log.open("ab") as output:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "tests.servers.function", str(self.port), str(self._folder)),
-                cwd=Path(__file__).parents[2],
-                env=dict(os.environ),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+        async with self._spawning:
+            with self._log.open("ab") as output:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *("-m", "tests.servers.function", str(self.port), str(self._folder)),
+                    cwd=Path(__file__).parents[2],
+                    env=dict(os.environ),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                )
 
     async def _keep_up(self) -> None:
         while self._process is not None:
