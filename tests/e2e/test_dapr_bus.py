@@ -132,7 +132,7 @@ def sidecars(folder: Path) -> list[psutil.Process]:
 async def test_nothing_is_lost(tmp_path: Path, name: str) -> None:
     port, files = free_port(), tmp_path / "files"
     hook = f"http://127.0.0.1:{port}/orders"
-    binary = await asyncio.to_thread(daprd.build)
+    binary = await asyncio.to_thread(daprd.binary)
     async with (
         RedisServer(tmp_path / "redis") as redis,
         broker(name, tmp_path) as pubsub,

@@ -105,7 +105,7 @@ async def settle(records: Records, reader: KafkaReader) -> None:
 
 
 async def test_nothing_is_lost(tmp_path: Path) -> None:
-    binary = await asyncio.to_thread(daprd.build)
+    binary = await asyncio.to_thread(daprd.binary)
     async with KafkaServer() as kafka:
         for topic in ("orders", "bound"):
             await kafka.create_topic(topic, 4)

@@ -12,12 +12,7 @@ the dapr bus and by whatever else speaks to Dapr.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-import shutil
 import signal
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -25,68 +20,34 @@ from typing import Any, Final, Self
 
 import yaml
 
-from tests.servers import ServerFailed, ServerMissing, cache_dir, free_port, until
+from tests.servers import ServerFailed, free_port, until
+from tests.servers.go_build import Build, sources
 
 VERSION: Final = "1.14.0"
 _SOURCE: Final = Path(__file__).parent / "daprd"
-_BUILD_WITHIN: Final = 3600.0
 _HOT_RELOAD: Final = {
     "apiVersion": "dapr.io/v1alpha1",
     "kind": "Configuration",
     "metadata": {"name": "daprd"},
     "spec": {"features": [{"name": "HotReload", "enabled": True}]},
 }
+DAPRD: Final = Build(
+    name="daprd",
+    version=f"{VERSION}-{sources(_SOURCE)}",
+    module=_SOURCE,
+    commands={"daprd": "."},
+    takes="3 minutes",
+    link=f"-X github.com/dapr/dapr/pkg/buildinfo.version={VERSION}",
+)
 
 
 def binary() -> Path:
-    """Where daprd is in the cache.
-
-    Raises:
-        ServerMissing: it has not been built.
-    """
-    if not _target().exists():
-        raise ServerMissing(f"no daprd {VERSION}: make servers (it is built with Go)")
-    return _target()
-
-
-def build() -> Path:
     """daprd in the cache; built when it is not there, which takes some minutes.
 
     Raises:
         ServerMissing: Go is not installed, or could not build it.
     """
-    target = _target()
-    if target.exists():
-        return target
-    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
-    if not go:
-        raise ServerMissing("daprd is built with Go: https://go.dev/dl")
-    with tempfile.TemporaryDirectory(dir=cache_dir()) as folder:
-        source = shutil.copytree(_SOURCE, Path(folder) / "daprd")
-        version = f"-X github.com/dapr/dapr/pkg/buildinfo.version={VERSION}"
-        command = [go, "build", "-trimpath", "-ldflags", f"-s -w {version}", "-o", "out", "."]
-        if nice := shutil.which("nice"):
-            command = [nice, "-n", "19", *command]
-        done = subprocess.run(
-            command,
-            cwd=source,
-            env={**os.environ, "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"},
-            capture_output=True,
-            text=True,
-            timeout=_BUILD_WITHIN,
-        )
-        if done.returncode:
-            raise ServerMissing(f"Go could not build daprd: {done.stderr[-600:]}")
-        os.rename(source / "out", target)
-    return target
-
-
-def _target() -> Path:
-    """Named after its sources, so that a changed module is built anew."""
-    seen = hashlib.sha256()
-    for path in sorted(_SOURCE.glob("*")):
-        seen.update(path.read_bytes())
-    return cache_dir() / f"daprd-{VERSION}-{seen.hexdigest()[:8]}"
+    return DAPRD.get() / "daprd"
 
 
 def component(name: str, type: str, **metadata: str) -> dict[str, Any]:
@@ -174,7 +135,7 @@ class Daprd:
         Raises:
             ServerFailed: it ended, or is not up within 30 s; with the end of its log.
         """
-        command: list[str | Path] = [await asyncio.to_thread(build)]
+        command: list[str | Path] = [await asyncio.to_thread(binary)]
         command += [*self._app, "--resources-path", self.resources]
         command += ["--config", self._folder / "config.yaml", "--log-level", "info"]
         command += ["--dapr-grpc-port", str(self.grpc), "--dapr-http-port", str(self.http)]

@@ -23,15 +23,16 @@ from typing import Final
 from tests.servers import (
     ServerMissing,
     cache_dir,
-    daprd,
     faketime,
     find,
-    helm,
     kafka,
-    kube_build,
     kube_node,
     octokit,
 )
+from tests.servers.daprd import DAPRD
+from tests.servers.go_build import Build
+from tests.servers.helm import HELM
+from tests.servers.kube_build import BUILDS, KUBENODE
 
 TOOLS: Final = {"java": "default-jre-headless", "mvn": "maven", "npm": "npm"}
 SERVERS: Final = {
@@ -71,26 +72,24 @@ def debian(command: str) -> Path:
     return found
 
 
+def _built(build: Build) -> Item:
+    """What Go makes."""
+    commands = ", ".join(build.commands)
+    return Item(f"{commands} {build.version} ({build.takes} when new)", build.get)
+
+
 ITEMS: Final = (
     Item("nats-server", nats_server),
     Item(f"Apache Kafka {kafka.VERSION}", kafka.jars),
     Item("libfaketime", faketime.library),
     Item(f"GitHub webhook payloads {octokit.VERSION}", octokit.file),
     *(Item(command, partial(debian, command)) for command in SERVERS),
-    Item(f"daprd {daprd.VERSION}", daprd.build),
-    Item(f"helm {helm.VERSION}", helm.build),
-    Item(
-        f"Kubernetes {kube_build.KUBERNETES} ({kube_build.KUBENODE.takes})", kube_build.KUBENODE.get
-    ),
+    *(_built(each) for each in (DAPRD, HELM, KUBENODE)),
 )
 
 CLUSTER: Final = (
     *(Item(command, partial(debian, command)) for command in kube_node.COMMANDS),
-    *(
-        Item(f"{', '.join(each.commands)} {each.version} ({each.takes})", each.get)
-        for each in kube_build.BUILDS
-        if each is not kube_build.KUBENODE
-    ),
+    *(_built(each) for each in BUILDS if each is not KUBENODE),
 )
 """What `make cluster` needs beside them."""
 

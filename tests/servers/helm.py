@@ -8,71 +8,39 @@ It renders the chart and installs it; it is no server, but is had and missed lik
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.servers import ServerMissing, cache_dir, kube_build
+from tests.servers.go_build import Build
+from tests.servers.kube_build import KUBERNETES
 
 VERSION: Final = "3.22.0"
-_PACKAGE: Final = "helm.sh/helm/v3/cmd/helm"
-_BUILD_WITHIN: Final = 900.0
+_MODULE: Final = "helm.sh/helm/v3"
 _RUN_WITHIN: Final = 60.0
 
 
-def binary() -> Path:
-    """Where helm is in the cache.
-
-    Raises:
-        ServerMissing: it has not been built.
-    """
-    if not _target().exists():
-        raise ServerMissing(f"no helm {VERSION}: make servers (it is built with Go)")
-    return _target()
-
-
-def build() -> Path:
-    """helm in the cache; built when it is not there, which takes some minutes.
-
-    Raises:
-        ServerMissing: Go is not installed, or could not build it.
-    """
-    target = _target()
-    if target.exists():
-        return target
-    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
-    if not go:
-        raise ServerMissing("helm is built with Go: https://go.dev/dl")
-    major, minor, _ = kube_build.KUBERNETES.split(".")
-    module = _PACKAGE.removesuffix("/cmd/helm")
-    # As helm's own Makefile does it: without these it takes every cluster for an ancient one.
+def _flags() -> str:
+    """As helm's own Makefile does it: without these it takes every cluster for an ancient one."""
+    major, minor, _ = KUBERNETES.split(".")
     said = {
-        f"{module}/internal/version.version": f"v{VERSION}",
-        f"{module}/pkg/chartutil.k8sVersionMajor": major,
-        f"{module}/pkg/chartutil.k8sVersionMinor": minor,
-        f"{module}/pkg/lint/rules.k8sVersionMajor": major,
-        f"{module}/pkg/lint/rules.k8sVersionMinor": minor,
+        "internal/version.version": f"v{VERSION}",
+        "pkg/chartutil.k8sVersionMajor": major,
+        "pkg/chartutil.k8sVersionMinor": minor,
+        "pkg/lint/rules.k8sVersionMajor": major,
+        "pkg/lint/rules.k8sVersionMinor": minor,
     }
-    flags = " ".join(["-s", "-w", *(f"-X {name}={value}" for name, value in said.items())])
-    with tempfile.TemporaryDirectory(dir=cache_dir()) as folder:
-        done = subprocess.run(
-            [go, "install", "-trimpath", f"-ldflags={flags}", f"{_PACKAGE}@v{VERSION}"],
-            cwd=folder,
-            env={**os.environ, "GOBIN": folder, "CGO_ENABLED": "0"},
-            capture_output=True,
-            text=True,
-            timeout=_BUILD_WITHIN,
-        )
-        if done.returncode:
-            raise ServerMissing(f"Go could not build helm: {done.stderr[-600:]}")
-        os.rename(Path(folder) / "helm", target)
-    return target
+    return " ".join(f"-X {_MODULE}/{name}={value}" for name, value in said.items())
 
 
-def _target() -> Path:
-    return cache_dir() / f"helm-{VERSION}"
+HELM: Final = Build(
+    name="helm",
+    version=VERSION,
+    module=Path(__file__).parent / "kube" / "helm",
+    commands={"helm": f"{_MODULE}/cmd/helm"},
+    takes="3 minutes",
+    link=_flags(),
+)
 
 
 def run(*arguments: str | Path, home: Path) -> str:
@@ -83,7 +51,7 @@ def run(*arguments: str | Path, home: Path) -> str:
         RuntimeError: it fails; the text is its own.
     """
     done = subprocess.run(
-        [binary(), *map(str, arguments)],
+        [HELM.find("helm"), *map(str, arguments)],
         env={
             **os.environ,
             "HELM_CACHE_HOME": str(home / "cache"),

@@ -1,118 +1,18 @@
-"""Kubernetes and what a node of it needs, built from source into the cache, each once.
+"""Kubernetes and what a node of it needs, built from source into the cache; see go_build.py.
 
-`make servers` builds (tests/servers/fetch.py); tests/servers/kube_api.py and
-tests/servers/kube_node.py only find. Every module has its go.mod and go.sum under
-tests/servers/kube. Builds run at the lowest priority: they are long, and cores are shared.
+tests/servers/kube_api.py and tests/servers/kube_node.py find them. Every module is a folder
+under tests/servers/kube.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.servers import ServerMissing, cache_dir
+from tests.servers.go_build import Build, sources
 
 _SOURCE: Final = Path(__file__).parent / "kube"
-_BUILD_SECONDS: Final = 2 * 3600
 KUBERNETES: Final = "1.37.2"
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
-    """The commands that are built from one Go module.
-
-    Attributes:
-        name: what it is called in the cache, where `version` is appended.
-        module: its folder under tests/servers/kube.
-        commands: binary -> Go package.
-        takes: the time of a first build on two free cores, for people who wait.
-        tags, link: for Go's `-tags` and its linker.
-        files: a folder of manifests that is copied too: its name in the cache, the Go
-            module that it is in, its path there.
-    """
-
-    name: str
-    version: str
-    module: str
-    commands: Mapping[str, str]
-    takes: str
-    tags: str = ""
-    link: str = ""
-    files: tuple[str, str, str] | None = None
-
-    @property
-    def folder(self) -> Path:
-        return cache_dir() / f"{self.name}-{self.version}"
-
-    def find(self, command: str) -> Path:
-        """A command that is built already.
-
-        Raises:
-            ServerMissing: it is not.
-        """
-        path = self.folder / command
-        if not path.exists():
-            raise ServerMissing(
-                f"no {self.name} {command} {self.version}: make servers ARGS=--cluster builds it "
-                "(needs Go)"
-            )
-        return path
-
-    def get(self) -> Path:
-        """The folder of the commands; those that are not there are built.
-
-        Raises:
-            ServerMissing: there is no Go, or a build fails.
-        """
-        for command, package in self.commands.items():
-            if not (self.folder / command).exists():
-                self._build(command, package)
-        if self.files is not None and not (self.folder / self.files[0]).exists():
-            name, module, path = self.files
-            source = self._go("list", "-m", "-f", "{{.Dir}}", module).strip()
-            shutil.copytree(Path(source) / path, self.folder / name)
-        return self.folder
-
-    def _build(self, command: str, package: str) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        fresh = self.folder / f"{command}.new"
-        flags = ["-trimpath", f"-ldflags=-s -w {self.link}".rstrip(), f"-tags={self.tags}"]
-        self._go("build", *flags, "-o", str(fresh), package)
-        fresh.rename(self.folder / command)
-
-    def _go(self, *arguments: str) -> str:
-        """Run Go in the module; what it printed."""
-        go = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
-        if go is None:
-            raise ServerMissing("install Go 1.26 or newer")
-        line = [go, *arguments]
-        if nice := shutil.which("nice"):
-            line = [nice, "-n", "19", *line]
-        done = subprocess.run(
-            line,
-            cwd=_SOURCE / self.module,
-            env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"},
-            capture_output=True,
-            text=True,
-            timeout=_BUILD_SECONDS,
-        )
-        if done.returncode:
-            raise ServerMissing(f"go {arguments[0]} failed: {done.stderr[-600:]}")
-        return done.stdout
-
-
-def _sources(module: str) -> str:
-    """The version of a module that is all our own: another for any change of its sources."""
-    seen = hashlib.sha256()
-    for path in sorted((_SOURCE / module).rglob("*.*")):
-        seen.update(path.read_bytes())
-    return seen.hexdigest()[:8]
 
 
 def _version_flags() -> str:
@@ -129,22 +29,22 @@ _KEDA: Final = "github.com/kedacore/keda/v2"
 KUBENODE: Final = Build(
     name="kubernetes",
     version=KUBERNETES,
-    module=".",
+    module=_SOURCE,
     commands={"kubenode": "./kubenode"},
     takes="12 minutes",
     link=_version_flags(),
 )
 IMAGES: Final = Build(
     name="images",
-    version=_sources("images"),
-    module="images",
+    version=sources(_SOURCE / "images"),
+    module=_SOURCE / "images",
     commands={"pause": "./pause", "probe": "./probe"},
     takes="5 s",
 )
 CONTAINERD: Final = Build(
     name="containerd",
     version="2.4.2",
-    module="containerd",
+    module=_SOURCE / "containerd",
     commands={
         name: f"{_CONTAINERD}/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")
     },
@@ -154,14 +54,14 @@ CONTAINERD: Final = Build(
 COREDNS: Final = Build(
     name="coredns",
     version="1.14.7",
-    module="coredns",
+    module=_SOURCE / "coredns",
     commands={"coredns": "github.com/coredns/coredns"},
     takes="3 minutes",
 )
 KEDA: Final = Build(
     name="keda",
     version="2.21.0",
-    module="keda",
+    module=_SOURCE / "keda",
     commands={"operator": f"{_KEDA}/cmd/operator", "adapter": f"{_KEDA}/cmd/adapter"},
     takes="12 minutes",
     files=("crds", _KEDA, "config/crd/bases"),

@@ -32,7 +32,7 @@ from ofevents.ports import Emit, SourceIdentity, Store
 from ofevents_adapters import dapr_hand
 from ofevents_adapters.dapr import DaprSource
 from tests.servers import free_port
-from tests.servers.daprd import Daprd, build
+from tests.servers.daprd import Daprd, binary
 from tests.servers.kafka import KafkaServer
 from tests.servers.nats import NatsServer
 from tests.servers.redis import RedisServer
@@ -155,7 +155,7 @@ class DaprRig:
 
 async def _built() -> None:
     """Before a check counts threads: the loop's one for files, and gRPC's one for all channels."""
-    await asyncio.to_thread(build)
+    await asyncio.to_thread(binary)
     grpc.aio.init_grpc_aio()
 
 
