@@ -62,7 +62,8 @@ class KubeApi:
         authority.cert_pem.write_to_path(self.ca)
         own.cert_chain_pems[0].write_to_path(self.folder / "cert.pem")
         own.private_key_pem.write_to_path(self.folder / "key.pem")
-        front = authority.issue_cert(common_name="front-proxy")  # it calls extension API servers
+        # It calls extension API servers. Go refuses a certificate whose list of names is empty.
+        front = authority.issue_cert("front-proxy", common_name="front-proxy")
         front.cert_chain_pems[0].write_to_path(self.folder / "front.pem")
         front.private_key_pem.write_to_path(self.folder / "front.key")
         authority.issue_cert("accounts").private_key_pem.write_to_path(self.folder / "sa.key")
