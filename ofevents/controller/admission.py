@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ofevents.clock import Clock
 from ofevents.cluster import kinds
@@ -144,6 +144,8 @@ def _run(
         settings=settings,
         standalone=True,
         clusterwide=True,
+        # Its own would begin with the user's name, and a user of a container has none.
+        identity=cast(Any, NAME),
         stop_flag=stop,
     )
     asyncio.run(operator)

@@ -14,6 +14,11 @@ import shutil
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
+
+HOST: Final = os.environ.get("OFEVENTS_HOST", "127.0.0.1")
+"""Where the servers listen: loopback; for the Pods of the tests' node, which reach no
+loopback of ours, the node's own address (tests/servers/kube_namespace.py)."""
 
 
 class ServerMissing(Exception):
@@ -45,9 +50,9 @@ def find(command: str) -> Path | None:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    """A TCP port that nobody listens on now, at any address."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind(("", 0))
         port: int = probe.getsockname()[1]
         return port
 
@@ -68,10 +73,10 @@ async def until(
         await asyncio.sleep(0.01)
 
 
-async def listening(port: int) -> bool:
+async def listening(port: int, host: str = HOST) -> bool:
     """Whether something accepts connections on that port."""
     try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        _, writer = await asyncio.open_connection(host, port)
     except OSError:
         return False
     writer.close()

@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 
 import yaml
 
-from tests.servers import ServerFailed, free_port, until
+from tests.servers import HOST, ServerFailed, free_port, until
 from tests.servers.go_build import Build, sources
 
 VERSION: Final = "1.14.0"
@@ -104,7 +104,7 @@ class Daprd:
     @property
     def address(self) -> str:
         """`host:port` of its gRPC API."""
-        return f"127.0.0.1:{self.grpc}"
+        return f"{HOST}:{self.grpc}"
 
     @property
     def pid(self) -> int | None:
@@ -140,7 +140,7 @@ class Daprd:
         command += ["--config", self._folder / "config.yaml", "--log-level", "info"]
         command += ["--dapr-grpc-port", str(self.grpc), "--dapr-http-port", str(self.http)]
         command += ["--dapr-internal-grpc-port", str(self._internal), "--enable-metrics=false"]
-        command += ["--dapr-listen-addresses", "127.0.0.1"]
+        command += ["--dapr-listen-addresses", HOST]
         command += ["--dapr-internal-grpc-listen-address", "127.0.0.1"]
         with (self._folder / "daprd.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -156,7 +156,7 @@ class Daprd:
         if self._process is None or self._process.returncode is not None:
             raise ServerFailed(f"daprd ended\n{self.log()}")
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.http)
+            reader, writer = await asyncio.open_connection(HOST, self.http)
         except OSError:
             return False
         try:

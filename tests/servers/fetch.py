@@ -33,6 +33,7 @@ from tests.servers.daprd import DAPRD
 from tests.servers.go_build import Build
 from tests.servers.helm import HELM
 from tests.servers.kube_build import BUILDS, KUBENODE
+from tests.servers.kube_ofevents import IMAGE
 
 TOOLS: Final = {"java": "default-jre-headless", "mvn": "maven", "npm": "npm"}
 SERVERS: Final = {
@@ -90,6 +91,7 @@ ITEMS: Final = (
 CLUSTER: Final = (
     *(Item(command, partial(debian, command)) for command in kube_node.COMMANDS),
     *(_built(each) for each in BUILDS if each is not KUBENODE),
+    Item("image of ofevents (2 minutes when new)", IMAGE.get),
 )
 """What `make cluster` needs beside them."""
 

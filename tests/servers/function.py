@@ -26,7 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from tests.servers import ServerFailed, free_port, listening, until
+from tests.servers import HOST, ServerFailed, free_port, listening, until
 from tests.servers.sink import Answer, Seen, Sink
 
 _AGAIN = 0.1
@@ -67,7 +67,7 @@ class Function:
         """`keep` starts it again whenever it ended, `gone` excepted; it is up in 0.5 s."""
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{HOST}:{self.port}"
         self._folder = folder
         self._keep = keep
         self._mode = Mode()

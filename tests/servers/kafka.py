@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from tests.servers import ServerFailed, ServerMissing, cache_dir, free_port, listening, until
+from tests.servers import HOST, ServerFailed, ServerMissing, cache_dir, free_port, listening, until
 
 VERSION: Final = "4.1.0"
 USER: Final = "reader"
@@ -57,8 +57,8 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl},\
-SSL://127.0.0.1:{tls},CONTROLLER://127.0.0.1:{controller}
+listeners=PLAINTEXT://{host}:{plain},SASL_PLAINTEXT://{host}:{sasl},\
+SSL://{host}:{tls},CONTROLLER://127.0.0.1:{controller}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,\
 SSL:SSL,CONTROLLER:PLAINTEXT
 ssl.client.auth=required
@@ -125,7 +125,7 @@ class Certificates:
 
     def __init__(self) -> None:
         authority = trustme.CA()
-        self._server = authority.issue_cert("127.0.0.1")
+        self._server = authority.issue_cert(HOST)
         client = authority.issue_cert("reader@example.org")
         self.ca = authority.cert_pem.bytes().decode()
         self.cert = client.cert_chain_pems[0].bytes().decode()
@@ -161,9 +161,9 @@ class KafkaServer:
         self._ports = {name: free_port() for name in ("plain", "sasl", "tls", "controller")}
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = Path()
-        self.brokers = f"127.0.0.1:{self._ports['plain']}"
-        self.sasl_brokers = f"127.0.0.1:{self._ports['sasl']}"
-        self.tls_brokers = f"127.0.0.1:{self._ports['tls']}"
+        self.brokers = f"{HOST}:{self._ports['plain']}"
+        self.sasl_brokers = f"{HOST}:{self._ports['sasl']}"
+        self.tls_brokers = f"{HOST}:{self._ports['tls']}"
         self.certificates = Certificates()
 
     async def __aenter__(self) -> Self:
@@ -173,6 +173,7 @@ class KafkaServer:
             _PROPERTIES.format(
                 **self._ports,
                 **self.certificates.properties(),
+                host=HOST,
                 data=self._folder / "data",
                 user=USER,
                 password=PASSWORD,

@@ -116,7 +116,7 @@ class KubeApi:
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster=default={peer}",
         )
-        await self.until(lambda: listening(self._etcd_ports[0]), "etcd answers")
+        await self.until(lambda: listening(self._etcd_ports[0], "127.0.0.1"), "etcd answers")
 
     async def start_api(self) -> None:
         """Start the API server alone; etcd runs."""

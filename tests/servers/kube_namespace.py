@@ -114,7 +114,7 @@ def _inside(command: list[str]) -> int:
 
     Its end is the end of every process in the namespace: the kernel sees to that.
     """
-    environment = dict(os.environ)
+    environment = {**os.environ, "OFEVENTS_HOST": ADDRESS}
     try:
         _prepare()
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -243,13 +243,18 @@ class KubeNode(KubeApi):
         Raises:
             RuntimeError: it failed; the text is its own.
         """
-        return await self._output("kubectl", f"--kubeconfig={self.config}", *arguments, text=text)
+        return await self.output("kubectl", f"--kubeconfig={self.config}", *arguments, text=text)
 
     async def _ctr(self, *arguments: str) -> str:
         binary = str(CONTAINERD.find("ctr"))
-        return await self._output(binary, "-a", str(self.socket), "-n", "k8s.io", *arguments)
+        return await self.output(binary, "-a", str(self.socket), "-n", "k8s.io", *arguments)
 
-    async def _output(self, *command: str, text: str = "") -> str:
+    async def output(self, *command: str, text: str = "") -> str:
+        """Run a command of the machine, `text` at its input; what it printed.
+
+        Raises:
+            RuntimeError: it failed; the text is its own.
+        """
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=subprocess.PIPE,

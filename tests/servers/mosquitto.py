@@ -19,7 +19,7 @@ from typing import Self
 
 import psutil
 
-from tests.servers import ServerFailed, ServerMissing, find, free_port, listening, until
+from tests.servers import HOST, ServerFailed, ServerMissing, find, free_port, listening, until
 
 
 class Mosquitto:
@@ -31,7 +31,7 @@ class Mosquitto:
 
     def __init__(self, folder: Path, *, extra: str = "", listener: str = "") -> None:
         self.port = free_port()
-        self.url = f"tcp://127.0.0.1:{self.port}"
+        self.url = f"tcp://{HOST}:{self.port}"
         self.listener = listener
         self._folder = folder
         self._extra = extra
@@ -64,7 +64,7 @@ class Mosquitto:
         config = self._folder / "mosquitto.conf"
         anonymous = "" if "allow_anonymous" in self._extra else "allow_anonymous true\n"
         config.write_text(
-            f"listener {self.port} 127.0.0.1\n{self.listener}\n{anonymous}"
+            f"listener {self.port} {HOST}\n{self.listener}\n{anonymous}"
             # Started as root it would become a user that may not write here.
             f"user {getpass.getuser()}\n"
             f"persistence true\npersistence_location {data}/\n"

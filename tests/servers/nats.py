@@ -19,7 +19,7 @@ from typing import Self
 
 import psutil
 
-from tests.servers import ServerFailed, ServerMissing, free_port, listening, until
+from tests.servers import HOST, ServerFailed, ServerMissing, free_port, listening, until
 
 
 def find() -> str:
@@ -36,7 +36,7 @@ class NatsServer:
 
     def __init__(self, folder: Path, *, extra: str = "") -> None:
         self.port = free_port()
-        self.url = f"nats://127.0.0.1:{self.port}"
+        self.url = f"nats://{HOST}:{self.port}"
         self._folder = folder
         self._extra = extra
         self._process: asyncio.subprocess.Process | None = None
@@ -74,7 +74,7 @@ class NatsServer:
         self._folder.mkdir(parents=True, exist_ok=True)
         config = self._folder / "nats.conf"
         config.write_text(
-            f'host: "127.0.0.1"\nport: {self.port}\nserver_name: test\n'
+            f'host: "{HOST}"\nport: {self.port}\nserver_name: test\n'
             f'jetstream {{ store_dir: "{self._folder / "data"}" }}\n{self._extra}\n'
         )
         with self.log.open("ab") as log:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.servers import ServerFailed, ServerMissing, find, free_port, listening, until
+from tests.servers import HOST, ServerFailed, ServerMissing, find, free_port, listening, until
 
 
 class PostgresServer:
@@ -34,7 +34,7 @@ class PostgresServer:
 
     @property
     def dsn(self) -> str:
-        return f"host=127.0.0.1 port={self.port} user=tests database=postgres sslmode=disable"
+        return f"host={HOST} port={self.port} user=tests database=postgres sslmode=disable"
 
     async def __aenter__(self) -> Self:
         found = find("postgres")
@@ -85,7 +85,7 @@ class PostgresServer:
 
     async def _start(self, binary: Path) -> None:
         settings = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": HOST,
             "port": str(self.port),
             "unix_socket_directories": str(self._folder),
         }

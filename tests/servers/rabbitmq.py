@@ -25,7 +25,7 @@ from typing import Final, Self
 
 import trustme
 
-from tests.servers import ServerFailed, ServerMissing, find, free_port, listening, until
+from tests.servers import HOST, ServerFailed, ServerMissing, find, free_port, listening, until
 
 _SCRIPT: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 _PATIENCE: Final = 60.0
@@ -47,8 +47,8 @@ class RabbitmqServer:
     def __init__(self, *, extra: str = "") -> None:
         self._extra = extra
         self._ports = {name: free_port() for name in ("plain", "tls", "distribution", "epmd")}
-        self.url = f"amqp://127.0.0.1:{self._ports['plain']}"
-        self.tls_url = f"amqps://127.0.0.1:{self._ports['tls']}"
+        self.url = f"amqp://{HOST}:{self._ports['plain']}"
+        self.tls_url = f"amqps://{HOST}:{self._ports['tls']}"
         self.authority = trustme.CA()
         self._folder = Path()
         self._node: subprocess.Popen[bytes] | None = None
@@ -68,7 +68,9 @@ class RabbitmqServer:
                 stderr=subprocess.DEVNULL,
             )
             await until(
-                lambda: listening(self._ports["epmd"]), seconds=_PATIENCE, what="epmd listens"
+                lambda: listening(self._ports["epmd"], "127.0.0.1"),
+                seconds=_PATIENCE,
+                what="epmd listens",
             )
             await self.start()
         except BaseException:
@@ -97,14 +99,14 @@ class RabbitmqServer:
     # -- the node ---------------------------------------------------------------------
 
     def _write_config(self) -> None:
-        own = self.authority.issue_cert("127.0.0.1")
+        own = self.authority.issue_cert(HOST)
         own.private_key_pem.write_to_path(self._folder / "key.pem")
         own.cert_chain_pems[0].write_to_path(self._folder / "cert.pem")
         self.authority.cert_pem.write_to_path(self._folder / "ca.pem")
         (self._folder / "enabled_plugins").write_text("[].\n")
         (self._folder / "rabbitmq.conf").write_text(
-            f"listeners.tcp.1 = 127.0.0.1:{self._ports['plain']}\n"
-            f"listeners.ssl.1 = 127.0.0.1:{self._ports['tls']}\n"
+            f"listeners.tcp.1 = {HOST}:{self._ports['plain']}\n"
+            f"listeners.ssl.1 = {HOST}:{self._ports['tls']}\n"
             f"ssl_options.cacertfile = {self._folder}/ca.pem\n"
             f"ssl_options.certfile = {self._folder}/cert.pem\n"
             f"ssl_options.keyfile = {self._folder}/key.pem\n"

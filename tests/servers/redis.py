@@ -19,7 +19,7 @@ from typing import Self
 
 import psutil
 
-from tests.servers import ServerFailed, ServerMissing, find, free_port, listening, until
+from tests.servers import HOST, ServerFailed, ServerMissing, find, free_port, listening, until
 
 
 class _Process:
@@ -35,7 +35,7 @@ class _Process:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{HOST}:{self.port}"
 
     @property
     def log(self) -> Path:
@@ -128,9 +128,9 @@ class RedisServer(_Process):
 
     def lines(self) -> Sequence[str]:
         listen = [f"tls-port {self.port}", "port 0"] if self._tls else [f"port {self.port}"]
-        follow = [f"replicaof 127.0.0.1 {self._replica_of}"] if self._replica_of else []
+        follow = [f"replicaof {HOST} {self._replica_of}"] if self._replica_of else []
         return [
-            "bind 127.0.0.1",
+            f"bind {HOST}",
             *listen,
             f"dir {self.folder}",
             'save ""',
@@ -156,10 +156,10 @@ class RedisSentinel(_Process):
 
     def lines(self) -> Sequence[str]:
         return [
-            "bind 127.0.0.1",
+            f"bind {HOST}",
             f"port {self.port}",
             f"dir {self.folder}",
-            f"sentinel monitor shop 127.0.0.1 {self._master} {self._quorum}",
+            f"sentinel monitor shop {HOST} {self._master} {self._quorum}",
             "sentinel down-after-milliseconds shop 1000",
             "sentinel failover-timeout shop 5000",
         ]

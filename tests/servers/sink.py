@@ -30,7 +30,7 @@ import trustme
 
 from ofevents.errors import BadEvent
 from ofevents.event import Event, from_http
-from tests.servers import ServerFailed, free_port, listening, until
+from tests.servers import HOST, ServerFailed, free_port, listening, until
 
 _BACKLOG: Final = 512
 
@@ -80,7 +80,7 @@ ACCEPT: Final = Answer()
 
 @dataclass(slots=True)
 class Sink:
-    """Listens on 127.0.0.1; `stop` and `start` keep the port.
+    """Listens on HOST; `stop` and `start` keep the port.
 
     Attributes:
         answer: for every request that `script` says nothing about.
@@ -104,7 +104,7 @@ class Sink:
     @property
     def url(self) -> str:
         scheme = "http" if self.tls is None else "https"
-        return f"{scheme}://127.0.0.1:{self.port}"
+        return f"{scheme}://{HOST}:{self.port}"
 
     @property
     def events(self) -> list[Event]:
@@ -117,7 +117,7 @@ class Sink:
 
     async def start(self) -> None:
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: _Connection(self), "127.0.0.1", self.port, ssl=self.tls, backlog=_BACKLOG
+            lambda: _Connection(self), HOST, self.port, ssl=self.tls, backlog=_BACKLOG
         )
 
     async def stop(self) -> None:
@@ -254,11 +254,11 @@ def _head(answer: Answer) -> bytes:
 
 
 class Certificates:
-    """A made-up authority, a server's certificate for 127.0.0.1 and a client's."""
+    """A made-up authority, a server's certificate for HOST and a client's."""
 
     def __init__(self) -> None:
         self._authority = trustme.CA()
-        self._server = self._authority.issue_cert("127.0.0.1", "localhost")
+        self._server = self._authority.issue_cert(HOST, "localhost")
         client = self._authority.issue_cert("client@example.org")
         self.ca = self._authority.cert_pem.bytes().decode()
         self.client_cert = client.cert_chain_pems[0].bytes().decode()
@@ -307,11 +307,11 @@ class SinkProcess:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{HOST}:{self.port}"
 
     async def ids(self) -> list[str]:
         """The ids of all events that arrived, in order, repeated ones included."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**26)
+        reader, writer = await asyncio.open_connection(HOST, self.port, limit=2**26)
         try:
             writer.write(b"GET /stats HTTP/1.1\r\nhost: sink\r\nconnection: close\r\n\r\n")
             head = await reader.readuntil(b"\r\n\r\n")

@@ -1,0 +1,113 @@
+"""A Kubernetes namespace as its user has it: kubectl, and what the status says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from tests.servers import kube_config, until
+from tests.servers.kube_node import KubeNode
+
+KINDS = "eventbuses,eventsources,triggers"
+
+
+class Nats(NamedTuple):
+    """Where the shared nats-server is: for clients, and where KEDA looks for lag."""
+
+    url: str
+    monitoring: str
+
+
+class Shop:
+    """See the module; a manifest that names no namespace is in this one."""
+
+    def __init__(self, node: KubeNode, namespace: str) -> None:
+        self.node = node
+        self.namespace = namespace
+
+    async def kubectl(self, *arguments: str, text: str = "") -> str:
+        return await self.node.kubectl("--namespace", self.namespace, *arguments, text=text)
+
+    async def apply(self, text: str) -> str:
+        """`kubectl apply -f -`; what it printed."""
+        return await self.kubectl("apply", "-f", "-", text=text)
+
+    async def get(self, kind: str, name: str = "") -> Any:
+        """A resource, or the list of them."""
+        return json.loads(await self.kubectl("get", kind, *filter(None, [name]), "-o", "json"))
+
+    async def condition(self, kind: str, name: str, type: str = "Ready") -> dict[str, Any]:
+        """A condition, `{}` while there is none."""
+        found = await self.get(kind, name)
+        conditions = found.get("status", {}).get("conditions", ())
+        return next((each for each in conditions if each["type"] == type), {})
+
+    async def becomes(
+        self,
+        kind: str,
+        name: str,
+        type: str = "Ready",
+        status: str = "True",
+        *,
+        reason: str | None = None,
+        seconds: float = 60,
+    ) -> dict[str, Any]:
+        """Wait for a condition of the generation that is there now, and return it."""
+        seen: dict[str, Any] = {}
+
+        async def has() -> bool:
+            resource = await self.get(kind, name)
+            found = resource.get("status", {})
+            seen.clear()
+            seen.update(next((c for c in found.get("conditions", ()) if c["type"] == type), {}))
+            current = seen.get("observedGeneration") == resource["metadata"]["generation"]
+            right = seen.get("status") == status and reason in (None, seen.get("reason"))
+            return current and right
+
+        wanted = f"{kind} {name} is {type}: {reason or status}"
+        try:
+            await until(has, seconds=seconds, what=wanted)
+        except TimeoutError as error:
+            raise AssertionError(f"{error}; it is {seen}") from None
+        return seen
+
+    async def ready(self, *resources: str, seconds: float = 60) -> None:
+        """Wait until each, `kind/name`, is Ready."""
+        await asyncio.gather(
+            *(self.becomes(*each.split("/"), seconds=seconds) for each in resources)
+        )
+
+    async def serve(self, name: str, url: str) -> None:
+        """A core Service that leads to a server of the test."""
+        port = urlsplit(url).port
+        assert port is not None
+        await self.node.apply(*kube_config.on_node(self.namespace, name, port))
+
+    async def pods(self, selector: str = "") -> list[Any]:
+        """The Pods that are not on their way out."""
+        found = await self.kubectl("get", "pods", f"--selector={selector}", "-o", "json")
+        return [
+            pod for pod in json.loads(found)["items"] if "deletionTimestamp" not in pod["metadata"]
+        ]
+
+    async def describe(self) -> str:
+        """All that a person would ask for when something is wrong."""
+        asked = (
+            ("get", f"all,{KINDS}", "-o", "wide"),
+            ("describe", KINDS),
+            ("get", "events"),
+            ("describe", "pods"),
+            ("logs", "--all-containers", "--prefix", "--tail=60", "--selector",
+             "app.kubernetes.io/managed-by=ofevents"),
+            ("logs", "--namespace=ofevents-system", "--tail=100", "--prefix", "--selector",
+             "app.kubernetes.io/name=ofevents"),
+        )  # fmt: skip
+        return "\n".join([await self._said(*each) for each in asked])
+
+    async def _said(self, *arguments: str) -> str:
+        try:
+            return f"--- kubectl {' '.join(arguments)}\n{await self.kubectl(*arguments)}"
+        except RuntimeError as error:
+            return str(error)
