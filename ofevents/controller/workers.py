@@ -54,8 +54,12 @@ class Workers:
 
     def installed(self, platform: Platform) -> Platform:
         """The platform with what the cluster serves now."""
-        keda = self._caches[kinds.SCALED_OBJECT].there
-        return replace(platform, keda=keda, dapr=self._caches[kinds.COMPONENT].there)
+        return replace(
+            platform,
+            keda=self._caches[kinds.SCALED_OBJECT].there,
+            dapr=self._caches[kinds.COMPONENT].there,
+            gateway=self._caches[kinds.HTTP_ROUTE].there,
+        )
 
     def owner(self, kind: Kind, object: Object) -> Key | None:
         """The EventSource or Trigger that a child or Pod belongs to."""

@@ -57,7 +57,8 @@ def _worker(
     owner: Owner, workload: Workload, platform: Platform
 ) -> tuple[list[Manifest], list[tuple[str, str]]]:
     workload = replace(workload, spec=dapr.scoped(workload.spec), scale=_bounded(workload))
-    spec, warnings = workload.spec, []
+    spec = workload.spec
+    warnings: list[tuple[str, str]] = []
     found: list[Manifest] = []
     annotations: dict[str, str] = {}
     env: dict[str, str] = {}
@@ -69,7 +70,9 @@ def _worker(
         text["spec"] = {**text["spec"], "host": "0.0.0.0", "port": port}
         assert isinstance(spec, ResolvedSource)
         found += [network.service(owner, spec, port)]
-        found += network.ways_in(owner, spec, platform.exposure)
+        ways, trouble = _ways_in(owner, workload, platform)
+        found += ways
+        warnings += trouble
 
     if (sidecar := dapr.sidecar(owner, workload, platform)) is not None:
         annotations, env = sidecar.annotations, sidecar.env
@@ -101,6 +104,21 @@ def _worker(
     if (replicas or least or 1) > 1:
         found.append(network.budget(owner, spec))
     return found, warnings
+
+
+def _ways_in(
+    owner: Owner, workload: Workload, platform: Platform
+) -> tuple[list[Manifest], list[tuple[str, str]]]:
+    """A webhook's ways in from outside the cluster, where they are asked for."""
+    asked, found = workload.expose, []
+    if asked is not None and asked.ingress is not None:
+        found.append(network.ingress(owner, workload.spec, asked.ingress))
+    if asked is not None and asked.http_route is not None:
+        if not platform.gateway:
+            told = "httpRoute needs the Gateway API, which this cluster has not: there is no route"
+            return found, [("GatewayNotInstalled", told)]
+        found.append(network.route(owner, workload.spec, asked.http_route))
+    return found, []
 
 
 def _bounded(workload: Workload) -> ScaleOption | None:
