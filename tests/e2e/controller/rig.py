@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +143,7 @@ class Cluster:
         }
         await self.api.call("POST", f"/apis/{rbac}/v1/clusterrolebindings", binding)
         for kind in kinds.OWN:
-            await until(
-                lambda kind=kind: self._served(kind), seconds=20, what=f"{kind.kind} is served"
-            )
+            await until(partial(self._served, kind), seconds=20, what=f"{kind.kind} is served")
 
     async def _served(self, kind: Kind) -> bool:
         try:
@@ -164,14 +163,24 @@ class Cluster:
         path = _path(manifest, named=False) + "?fieldValidation=Strict"
         await self.api.call("POST", path, manifest)
 
-    async def define(self, *wanted: Kind) -> None:
-        """Install CRDs of others, and wait until their kinds are served."""
-        for kind in wanted:
-            await self.create(definition(kind))
-        for kind in wanted:
-            await until(
-                lambda kind=kind: self._served(kind), seconds=20, what=f"{kind.kind} is served"
-            )
+    @asynccontextmanager
+    async def defined(self, *wanted: Kind) -> AsyncIterator[None]:
+        """CRDs of others, whose kinds are served inside the `async with` alone."""
+        try:
+            for kind in wanted:
+                await self.create(definition(kind))
+            for kind in wanted:
+                await until(partial(self._served, kind), seconds=20, what=f"{kind} is served")
+            yield
+        finally:
+            for kind in wanted:
+                await self.api.call("DELETE", kinds.CRD.path(name=kind.crd))
+            for kind in wanted:
+                await until(partial(self._gone, kind), seconds=20, what=f"{kind} is gone")
+
+    async def _gone(self, kind: Kind) -> bool:
+        """The kind, and its definition: one that is on its way out takes no objects."""
+        return not await self._served(kind) and await self.get(kinds.CRD, kind.crd, "") is None
 
     async def apply(self, *manifests: Any) -> None:
         """As `kubectl apply --server-side` does."""
@@ -299,10 +308,12 @@ class Cluster:
         return found
 
     @asynccontextmanager
-    async def controller(self, **options: Any) -> AsyncIterator[Running]:
-        """One at work, with exactly the rights of `rights.py`."""
-        config = self.api.kubeconfig(self.folder / "controller.kubeconfig", TOKEN)
-        given = Options(platform=Platform(image=IMAGE), lease_namespace=SYSTEM, **options)
+    async def controller(
+        self, *, image: str = IMAGE, token: str = TOKEN, **options: Any
+    ) -> AsyncIterator[Running]:
+        """One at work, with exactly the rights of `rights.py`, or those of another token."""
+        config = self.api.kubeconfig(self.folder / "controller.kubeconfig", token)
+        given = Options(platform=Platform(image=image), lease_namespace=SYSTEM, **options)
         async with Api(config) as api:
             controller = Controller(api, given, "test", SystemClock())
             task = asyncio.create_task(controller.run())

@@ -79,17 +79,16 @@ async def test_a_gateway_api_that_comes_later(cluster: Cluster, bus: NatsServer)
         assert "Gateway API" in told["message"]
         await cluster.becomes(kinds.EVENT_SOURCE, "routed", "Ready", "Running")
 
-        await cluster.define(kinds.HTTP_ROUTE)
-        (found,) = await made(cluster, kinds.HTTP_ROUTE, 1)
-        assert found["spec"]["parentRefs"] == [{"namespace": "infra", "name": "public"}]
-        await cluster.becomes(kinds.EVENT_SOURCE, "routed", "Warning", "None")
+        async with cluster.defined(kinds.HTTP_ROUTE):
+            (found,) = await made(cluster, kinds.HTTP_ROUTE, 1)
+            assert found["spec"]["parentRefs"] == [{"namespace": "infra", "name": "public"}]
+            await cluster.becomes(kinds.EVENT_SOURCE, "routed", "Warning", "None")
 
-        await cluster.apply(hooks("routed"))
-        await made(cluster, kinds.HTTP_ROUTE, 0)
+            await cluster.apply(hooks("routed"))
+            await made(cluster, kinds.HTTP_ROUTE, 0)
 
-        await cluster.apply(hooks("routed", expose={"httpRoute": route}))
-        await made(cluster, kinds.HTTP_ROUTE, 1)
-        await cluster.api.call("DELETE", kinds.CRD.path(name=kinds.HTTP_ROUTE.crd))
+            await cluster.apply(hooks("routed", expose={"httpRoute": route}))
+            await made(cluster, kinds.HTTP_ROUTE, 1)
         await cluster.becomes(kinds.EVENT_SOURCE, "routed", "Warning", "GatewayNotInstalled")
         await cluster.becomes(kinds.EVENT_SOURCE, "routed", "Stalled", "None")
 
