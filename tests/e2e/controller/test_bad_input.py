@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from ofevents.bus import topics
 from ofevents.cluster import kinds
 from tests.e2e.controller.rig import Cluster, cron, resource, secret, trigger
+from tests.e2e.controller.test_leaving import gone, groups
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
@@ -93,6 +95,38 @@ async def test_a_key_that_a_secret_lacks(cluster: Cluster, bus: NatsServer) -> N
         assert "tokens" in told["message"]
         await cluster.apply(secret("keyless", token="x"))
         await cluster.have("keyless", 1)
+
+
+async def test_a_bus_deleted_under_its_users(cluster: Cluster, bus: NatsServer) -> None:
+    declared = resource("EventBus", "passing", {"jetstream": {"url": bus.url}})
+    users = {kinds.EVENT_SOURCE: "on-passing", kinds.TRIGGER: "reads-passing"}
+    async with cluster.controller():
+        await cluster.apply(
+            declared,
+            cron("on-passing", eventBus="passing"),
+            trigger("reads-passing", "on-passing", eventBus="passing"),
+            trigger("leaves-passing", "on-passing", eventBus="passing"),
+        )
+        before = {name: await cluster.have(name, 1) for name in users.values()}
+        await cluster.have("leaves-passing", 1)
+        left = {topics.trigger_group("shop", name) for name in ("reads-passing", "leaves-passing")}
+        assert left <= await groups(bus)
+
+        await cluster.delete(kinds.EVENT_BUS, "passing")
+        for kind, name in users.items():
+            told = await cluster.becomes(kind, name, "Stalled", "ReferenceNotFound")
+            assert "neither EventBus shop/passing" in told["message"]
+            assert await cluster.deployments(name) == before[name]  # It runs on.
+        # What it was is still known, so that who goes now leaves nothing behind.
+        await cluster.delete(kinds.TRIGGER, "leaves-passing")
+        await gone(cluster, kinds.TRIGGER, "leaves-passing")
+        assert left & await groups(bus) == {topics.trigger_group("shop", "reads-passing")}
+
+        await cluster.apply(declared)
+        for kind, name in users.items():
+            await cluster.becomes(kind, name, "Stalled", "None")
+            assert await cluster.deployments(name) == before[name]
+        await cluster.becomes(kinds.EVENT_BUS, "passing", "Ready", "Connected")
 
 
 async def test_names_that_differ_in_punctuation_alone(cluster: Cluster, bus: NatsServer) -> None:
