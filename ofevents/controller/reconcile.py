@@ -233,8 +233,9 @@ class Reconciler:
             for each in planned.workloads
             if not planned.denied and child_name(each.spec) not in held
         ]
-        rendered = children(owner, workloads, self._installed())
         keep = self._kept(owner, planned, workloads, held)
+        also = self._workers.scopes(owner.uid, keep)
+        rendered = children(owner, workloads, self._installed(), also)
         applied = await self._applier.apply(owner, rendered.manifests, keep=keep)
         return applied, rendered.warnings
 

@@ -41,6 +41,14 @@ class Workers:
             if not any(name == one or name.startswith(f"{one}-") for one in without)
         }
 
+    def scopes(self, uid: str, kept: Collection[str]) -> dict[str, list[str]]:
+        """An owner's Dapr components, each with those of its workers in `kept` that load it."""
+        return {
+            name_of(live)[1]: [app for app in live.get("scopes") or () if app in kept]
+            for kind in (kinds.COMPONENT, kinds.RESILIENCY, kinds.SUBSCRIPTION)
+            for live in self._caches[kind].owned(uid)
+        }
+
     def running(self, object: Object) -> bool:
         """Whether a Pod of that resource is there, on its way out or not."""
         metadata = object["metadata"]
