@@ -57,7 +57,9 @@ def judge(
         return WorkerState(name, "ready", "ScaledToZero", "no worker runs while there is no lag")
     status = deployment.get("status") or {}
     known = status.get("observedGeneration") == deployment["metadata"].get("generation")
-    whole = known and status.get("updatedReplicas", 0) >= wanted
+    updated = status.get("updatedReplicas", 0)
+    # While Pods of before are there, it is them who may be available.
+    whole = known and wanted <= updated == status.get("replicas", 0)
     if whole and status.get("availableReplicas", 0) >= wanted:
         return WorkerState(name, "ready", "Running")
     for pod in pods:

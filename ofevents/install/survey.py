@@ -227,7 +227,9 @@ def rollout(deployment: Object) -> tuple[int, int]:
     status = deployment.get("status", {})
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return 0, wanted
-    return min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0)), wanted
+    updated = status.get("updatedReplicas", 0)
+    old = status.get("replicas", 0) - updated  # which may be all that are available
+    return min(updated, max(0, status.get("availableReplicas", 0) - old)), wanted
 
 
 async def troubles(api: Api, namespace: str) -> str:

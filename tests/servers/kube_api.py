@@ -136,7 +136,7 @@ class KubeApi:
             "--authorization-mode=RBAC",
             *self.extra_flags(),
         )
-        await self.until(self._ready, "kube-apiserver answers")
+        await self.until(self.answers, "kube-apiserver answers")
 
     def run(self, name: str, *command: str, env: dict[str, str] | None = None) -> None:
         """Start a process that `kill` ends, with its log in the folder."""
@@ -170,7 +170,8 @@ class KubeApi:
             f"--- {each.stem}\n{each.read_text(errors='replace')[-2000:]}" for each in logs
         )
 
-    async def _ready(self) -> bool:
+    async def answers(self) -> bool:
+        """Whether it is ready, with its etcd."""
         try:
             await self.call("GET", "/readyz")
             await self.call("GET", "/api/v1/namespaces/default")
