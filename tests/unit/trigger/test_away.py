@@ -300,6 +300,25 @@ async def test_misconfigured_from_the_first_call_on_dead_letters_nothing(
         assert await letters(worker) == []
 
 
+async def test_who_only_heard_of_a_refusal_holds_up_no_roll_out(
+    function: Function, clock: ManualClock
+) -> None:
+    spec = trigger(subscriber(), inputs=inputs(a=None), bus=bus("heard"))
+    async with running(spec, clock) as worker:
+        function.error = misconfigured
+        await worker.publish(A, *map(event, IDS[:5]))
+        await passes(clock, 10.0)
+        async with running(spec, clock) as new:
+            await passes(clock, 0.1)
+            (shown,) = new.health.snapshots()
+            assert (shown.state, shown.reason) == ("ready", "SubscriberAway")
+            assert "another worker was refused" in shown.message
+            await worker.kill()
+            await passes(clock, 60.0)
+            (shown,) = new.health.snapshots()  # its own probe by now
+            assert (shown.state, shown.reason) == ("stalled", "SubscriberMisconfigured")
+
+
 async def test_a_refusal_is_an_answer_of_one_who_is_there(
     function: Function, clock: ManualClock
 ) -> None:
