@@ -203,8 +203,8 @@ class Reconciler:
                 "resourceVersion": metadata["resourceVersion"],
             }
         }
-        fresh = await self._api.patch(key[0], key[1], key[2], change)
-        self._caches[key[0]].put(fresh, quiet=True)
+        with self._caches[key[0]].writing(key[1], key[2]) as put:
+            put(fresh := await self._api.patch(key[0], key[1], key[2], change))
         return fresh
 
     def _sweep(self, key: Key, object: Object, planned: Plan) -> None:
@@ -265,6 +265,7 @@ class Reconciler:
             "metadata": named,
             "status": status,
         }
-        fresh = await self._api.apply(manifest, sub="status")
-        self._caches[kinds.kind_of(object)].put(fresh, quiet=True)
+        cache = self._caches[kinds.kind_of(object)]
+        with cache.writing(metadata.get("namespace", ""), metadata["name"]) as put:
+            put(await self._api.apply(manifest, sub="status"))
         await self._recorder.changed(object, changed)

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from ofevents.cluster import kinds
+from ofevents.cluster.client import Api
 from tests.e2e.controller.rig import (
     IMAGE,
     SYSTEM,
@@ -63,14 +64,14 @@ async def metric(port: int, name: str) -> float:
 
 async def declare(cluster: Cluster, count: int) -> None:
     gate = asyncio.Semaphore(16)
+    async with Api(cluster.api.kubeconfig(cluster.folder / "admin.kubeconfig")) as api:
 
-    async def one(number: int) -> None:
-        async with gate:
-            await cluster.apply(
-                cron(f"clock-{number}"), trigger(f"audit-{number}", f"clock-{number}")
-            )
+        async def one(number: int) -> None:
+            async with gate:
+                for each in cron(f"clock-{number}"), trigger(f"audit-{number}", f"clock-{number}"):
+                    await api.apply(each, manager="kubectl")
 
-    await asyncio.gather(*map(one, range(count)))
+        await asyncio.gather(*map(one, range(count)))
 
 
 async def measure(count: int, folder: Path) -> Figures:
