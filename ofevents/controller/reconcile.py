@@ -24,6 +24,7 @@ from ofevents.controller.buses import Buses
 from ofevents.controller.busstatus import bus_facts
 from ofevents.controller.depend import Dependencies
 from ofevents.controller.events import Recorder
+from ofevents.controller.farewell import Farewell
 from ofevents.controller.leaving import FINALIZER, Leaving, needs_finalizer
 from ofevents.controller.moving import Moving
 from ofevents.controller.places import Place, Places
@@ -72,8 +73,9 @@ class Reconciler:
         self._applier = Applier(api, caches)
         self._workers = Workers(caches)
         places = Places(caches, buses)
-        self._leaving = Leaving(api, caches, self._applier, places, recorder, clock)
-        self._moving = Moving(caches, self._applier, places, recorder, clock)
+        farewell = Farewell(api, caches, self._applier, clock)
+        self._leaving = Leaving(api, caches, self._applier, places, farewell, recorder, clock)
+        self._moving = Moving(caches, self._applier, places, farewell, recorder, clock)
         self._log = Log()
 
     async def run(self) -> None:
