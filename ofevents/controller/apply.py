@@ -100,11 +100,11 @@ class Applier:
         if live is not None and self._same(child, stamped, live):
             return True
         try:
-            written = await self._api.apply(stamped)
+            with self._caches[kind].writing(child[1], child[2]) as put:
+                put(written := await self._api.apply(stamped))
         except Refused as error:
             done.refused.append(f"{kind.kind} {child[2]}: {error.message}{_way_out(error)}")
             return False
-        self._caches[kind].put(written, quiet=True)
         if not holds(written, stamped):
             self._settled[child] = _hash(stamped), _outline(written, stamped)
         done.written.append(f"{kind.kind} {child[2]}")

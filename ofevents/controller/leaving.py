@@ -18,10 +18,11 @@ from ofevents.clock import Clock
 from ofevents.cluster import kinds
 from ofevents.cluster.cache import Object
 from ofevents.cluster.caches import Caches
-from ofevents.cluster.client import Api
+from ofevents.cluster.client import Api, Refused
 from ofevents.cluster.lookup import ClusterLookUp
 from ofevents.controller.apply import Applied, Applier
 from ofevents.controller.events import Recorder
+from ofevents.controller.farewell import Farewell
 from ofevents.controller.places import Place, Places, same
 from ofevents.controller.queue import Key
 from ofevents.controller.workers import Workers
@@ -58,6 +59,7 @@ class Leaving:
         caches: Caches,
         applier: Applier,
         places: Places,
+        farewell: Farewell,
         recorder: Recorder,
         clock: Clock,
     ) -> None:
@@ -65,6 +67,7 @@ class Leaving:
         self._caches = caches
         self._applier = applier
         self._places = places
+        self._farewell = farewell
         self._recorder = recorder
         self._workers = Workers(caches)
         self._clock = clock
@@ -77,6 +80,10 @@ class Leaving:
         """
         if FINALIZER not in (object["metadata"].get("finalizers") or ()):
             return True
+        uid = object["metadata"]["uid"]
+        for place in self._places.of(object):
+            if not await self._farewell.said(uid, place):
+                return False
         if not await self._ended(object):
             return False
         try:
@@ -85,10 +92,11 @@ class Leaving:
             if not self._late(object):
                 raise
             left = f"the bus did not answer ({error})"
+        await self._let_go(key, object)
+        self._farewell.forget(uid)
         if left:
             note = f"deleted, but its position, inboxes and dead letters stay on the bus: {left}"
             await self._recorder.tell(object, "LeftOnBus", note)
-        await self._let_go(key, object)
         return True
 
     async def _ended(self, object: Object) -> bool:
@@ -108,7 +116,13 @@ class Leaving:
                 places.append(place)
         if not places:
             return missing
-        return "; ".join(filter(None, [await self._places.clear(key, each) for each in places]))
+        uid = object["metadata"]["uid"]
+        left = [
+            await self._places.clear(key, each)
+            for each in places
+            if not self._farewell.done(uid, each)
+        ]
+        return "; ".join(filter(None, left))
 
     def _named(self, object: Object) -> tuple[list[Place], str]:
         """Its place on the bus that it names; why there is none, where it names one."""
@@ -134,7 +148,12 @@ class Leaving:
         change: dict[str, Any] = {
             "metadata": {"finalizers": rest, "resourceVersion": metadata["resourceVersion"]}
         }
-        await self._api.patch(key[0], key[1], key[2], change)
+        try:
+            with self._caches[key[0]].writing(key[1], key[2]) as put:
+                put(await self._api.patch(key[0], key[1], key[2], change))
+        except Refused as error:
+            if error.status != 404:
+                raise
 
 
 def _spec(scope: Scope, loaded: Loaded) -> ResolvedTrigger | None:

@@ -9,7 +9,6 @@ before any of that begins, and misses nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ofevents.api.resolved import ResolvedBus
 from ofevents.clock import Clock
@@ -18,6 +17,7 @@ from ofevents.cluster.cache import Object
 from ofevents.cluster.caches import Caches
 from ofevents.controller.apply import Applied, Applier
 from ofevents.controller.events import Recorder
+from ofevents.controller.farewell import Farewell
 from ofevents.controller.leaving import GIVE_UP
 from ofevents.controller.places import Place, Places, same
 from ofevents.controller.plan import Plan
@@ -35,12 +35,14 @@ class Moving:
         caches: Caches,
         applier: Applier,
         places: Places,
+        farewell: Farewell,
         recorder: Recorder,
         clock: Clock,
     ) -> None:
         self._caches = caches
         self._applier = applier
         self._places = places
+        self._farewell = farewell
         self._recorder = recorder
         self._workers = Workers(caches)
         self._clock = clock
@@ -51,9 +53,8 @@ class Moving:
         if planned.errors or planned.blocked or not planned.workloads:
             return []  # What runs is what it last said rightly.
         now = [each.spec.bus for each in planned.workloads]
-        policy = (object["spec"]).get("deletionPolicy", "Delete")
         return [
-            replace(place, trigger=place.trigger.model_copy(update={"deletion_policy": policy}))
+            place
             for place in self._places.of(object)
             if place.trigger is not None and not _among(place.bus, now)
         ]
@@ -68,10 +69,14 @@ class Moving:
             assert place.trigger is not None
             if place.trigger.deletion_policy == "Retain":
                 continue
+            uid = object["metadata"]["uid"]
+            if not await self._farewell.said(uid, place):
+                return f"its worker on EventBus {place.bus.name} takes away what it has there"
             if waits := await self._end(key, place):
                 return waits
             try:
-                stays = await self._places.clear(key, place)
+                removed = self._farewell.done(uid, place)
+                stays = "" if removed else await self._places.clear(key, place)
             except OfeventsError as error:
                 since = self._since.setdefault(key, self._clock.monotonic())
                 if self._clock.monotonic() - since < GIVE_UP:
@@ -81,6 +86,7 @@ class Moving:
                 note = f"moved, but its position, inboxes and dead letters stay behind: {stays}"
                 await self._recorder.tell(object, "LeftOnBus", note)
         self._since.pop(key, None)
+        self._farewell.forget(object["metadata"]["uid"])
         return ""
 
     async def _end(self, key: Key, place: Place) -> str:

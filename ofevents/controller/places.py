@@ -20,6 +20,8 @@ from ofevents import trigger
 from ofevents.api.resolved import ResolvedBus, ResolvedSource, ResolvedTrigger, ResolvedWorker
 from ofevents.api.secretref import markers
 from ofevents.bus import topics
+from ofevents.bus.dapr_components import Names
+from ofevents.bus.dapr_options import DaprOptions
 from ofevents.cluster import kinds
 from ofevents.cluster.cache import Object
 from ofevents.cluster.caches import Caches
@@ -28,7 +30,7 @@ from ofevents.controller.buses import Buses
 from ofevents.controller.queue import Key
 from ofevents.controller.render.document import FILE
 from ofevents.errors import Disconnected
-from ofevents.resolve import NotFound
+from ofevents.resolve import NotFound, needs
 
 _REMOVE: Final = 20.0
 _WORKER: Final[TypeAdapter[ResolvedSource | ResolvedTrigger]] = TypeAdapter(ResolvedWorker)
@@ -61,13 +63,17 @@ class Places:
         self._buses = buses
 
     def of(self, object: Object) -> list[Place]:
-        """Where its workers were last told to be; those of Triggers first."""
+        """Where its workers were last told to be; those of Triggers first.
+
+        With the `deletionPolicy` that the resource has now.
+        """
         uid = object["metadata"]["uid"]
+        policy = (object.get("spec") or {}).get("deletionPolicy", "Delete")
         found = [
             place
             for kind in (kinds.CONFIG_MAP, kinds.SECRET)
             for live in self._caches[kind].owned(uid)
-            if (place := _read(kind is kinds.SECRET, live)) is not None
+            if (place := _read(kind is kinds.SECRET, live, policy)) is not None
         ]
         return sorted(found, key=lambda place: place.trigger is None)
 
@@ -82,10 +88,7 @@ class Places:
         """
         bus = place.bus
         if bus.driver == "dapr":
-            return (
-                f"EventBus {bus.name} is a dapr bus, which is reached from inside its workers' "
-                "Pods alone, and they have ended"
-            )
+            return _out_of_reach(place)
         look_up = ClusterLookUp(self._caches)
         for name, secret_key in markers(bus.options):
             try:
@@ -106,7 +109,28 @@ class Places:
         return ""
 
 
-def _read(encoded: bool, live: Object) -> Place | None:
+def _out_of_reach(place: Place) -> str:
+    """What of a dapr bus stays, by the names that it has at the broker and in the store."""
+    bus = place.bus
+    text = (
+        f"EventBus {bus.name} is a dapr bus, which is reached from inside its workers' Pods alone, "
+        "and they have ended"
+    )
+    if place.trigger is None or place.trigger.deletion_policy == "Retain":
+        return text if place.trigger is None else ""
+    names = Names(DaprOptions.model_validate(bus.options), bus.name)
+    wanted = needs(place.trigger).consumers
+    held = [each.inbox for each in place.trigger.subscribers] + [place.trigger.dead_topic]
+    groups = [names.group(each.group, topic) for each in wanted for topic in each.topics]
+    return (
+        f"{text}. A Trigger of the same name goes on there. To have it begin anew, remove at the "
+        f"broker the consumer groups {', '.join(dict.fromkeys(groups))} and the topics "
+        f"{', '.join(map(names.topic, held))}, and from the state store the keys of it after "
+        f"{names.keys}||"
+    )
+
+
+def _read(encoded: bool, live: Object, policy: str) -> Place | None:
     """The place that a document names; None for one without, or of another version."""
     text = (live.get("data") or {}).get(FILE)
     if text is None:
@@ -117,4 +141,6 @@ def _read(encoded: bool, live: Object) -> Place | None:
         return None
     if worker.bus is None:
         return None
-    return Place(worker.bus, worker if isinstance(worker, ResolvedTrigger) else None)
+    if isinstance(worker, ResolvedSource):
+        return Place(worker.bus)
+    return Place(worker.bus, worker.model_copy(update={"deletion_policy": policy}))

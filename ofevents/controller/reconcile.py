@@ -24,6 +24,7 @@ from ofevents.controller.buses import Buses
 from ofevents.controller.busstatus import bus_facts
 from ofevents.controller.depend import Dependencies
 from ofevents.controller.events import Recorder
+from ofevents.controller.farewell import Farewell
 from ofevents.controller.leaving import FINALIZER, Leaving, needs_finalizer
 from ofevents.controller.moving import Moving
 from ofevents.controller.places import Place, Places
@@ -72,8 +73,9 @@ class Reconciler:
         self._applier = Applier(api, caches)
         self._workers = Workers(caches)
         places = Places(caches, buses)
-        self._leaving = Leaving(api, caches, self._applier, places, recorder, clock)
-        self._moving = Moving(caches, self._applier, places, recorder, clock)
+        farewell = Farewell(api, caches, self._applier, clock)
+        self._leaving = Leaving(api, caches, self._applier, places, farewell, recorder, clock)
+        self._moving = Moving(caches, self._applier, places, farewell, recorder, clock)
         self._log = Log()
 
     async def run(self) -> None:
@@ -203,8 +205,8 @@ class Reconciler:
                 "resourceVersion": metadata["resourceVersion"],
             }
         }
-        fresh = await self._api.patch(key[0], key[1], key[2], change)
-        self._caches[key[0]].put(fresh, quiet=True)
+        with self._caches[key[0]].writing(key[1], key[2]) as put:
+            put(fresh := await self._api.patch(key[0], key[1], key[2], change))
         return fresh
 
     def _sweep(self, key: Key, object: Object, planned: Plan) -> None:
@@ -265,6 +267,7 @@ class Reconciler:
             "metadata": named,
             "status": status,
         }
-        fresh = await self._api.apply(manifest, sub="status")
-        self._caches[kinds.kind_of(object)].put(fresh, quiet=True)
+        cache = self._caches[kinds.kind_of(object)]
+        with cache.writing(metadata.get("namespace", ""), metadata["name"]) as put:
+            put(await self._api.apply(manifest, sub="status"))
         await self._recorder.changed(object, changed)

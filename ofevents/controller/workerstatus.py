@@ -46,6 +46,7 @@ async def worker_facts(
         pods = workers.pods(deployment) if deployment is not None else []
         reports = await podstate.ask(pod for pod in pods if not podstate.ready(pod))
         states.append(podstate.judge(_title(workload.spec), deployment, pods, reports))
+        told += _refused(caches[kinds.HTTP_ROUTE].get(*place))
     suspended = bool((object.get("spec") or {}).get("suspend"))
     return Facts(
         trouble,
@@ -55,6 +56,18 @@ async def worker_facts(
         sink=_sink(planned),
         suspended=suspended,
     )
+
+
+def _refused(route: Object | None) -> list[tuple[str, str]]:
+    """Why a Gateway does not serve a webhook's HTTPRoute."""
+    found = []
+    for parent in ((route or {}).get("status") or {}).get("parents") or ():
+        for each in parent.get("conditions") or ():
+            if each["type"] in ("Accepted", "ResolvedRefs") and each["status"] == "False":
+                name = parent["parentRef"]["name"]
+                sentence = f"Gateway {name} does not serve the HTTPRoute: {each.get('message', '')}"
+                found.append(("RouteRefused", sentence))
+    return found
 
 
 def _title(spec: Any) -> str:

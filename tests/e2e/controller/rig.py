@@ -130,15 +130,15 @@ class Cluster:
         role = {
             "apiVersion": f"{rbac}/v1",
             "kind": "ClusterRole",
-            "metadata": {"name": "ofevents-controller"},
+            "metadata": {"name": "ofevents-everywhere"},
             "rules": [right.rule() for right in RIGHTS],
         }
         await self.api.call("POST", f"/apis/{rbac}/v1/clusterroles", role)
         binding = {
             "apiVersion": f"{rbac}/v1",
             "kind": "ClusterRoleBinding",
-            "metadata": {"name": "ofevents-controller"},
-            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "ofevents-controller"},
+            "metadata": {"name": "ofevents-everywhere"},
+            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "ofevents-everywhere"},
             "subjects": [{"kind": "User", "name": "controller", "apiGroup": rbac}],
         }
         await self.api.call("POST", f"/apis/{rbac}/v1/clusterrolebindings", binding)

@@ -31,6 +31,13 @@ async def made(cluster: Cluster, kind: Kind, count: int) -> list[Any]:
     return found
 
 
+def answered(accepted: str) -> Any:
+    """What a Gateway writes into an HTTPRoute."""
+    condition = {"type": "Accepted", "status": accepted, "message": "not from here"}
+    parent = {"parentRef": {"name": "public"}, "conditions": [condition]}
+    return {"status": {"parents": [parent]}}
+
+
 async def test_an_ingress_follows_what_is_asked_for(cluster: Cluster, bus: NatsServer) -> None:
     async with cluster.controller():
         await cluster.apply(hooks("shown"))
@@ -82,6 +89,13 @@ async def test_a_gateway_api_that_comes_later(cluster: Cluster, bus: NatsServer)
         async with cluster.defined(kinds.HTTP_ROUTE):
             (found,) = await made(cluster, kinds.HTTP_ROUTE, 1)
             assert found["spec"]["parentRefs"] == [{"namespace": "infra", "name": "public"}]
+            await cluster.becomes(kinds.EVENT_SOURCE, "routed", "Warning", "None")
+
+            name = found["metadata"]["name"]
+            await cluster.merge(kinds.HTTP_ROUTE, name, answered("False"))
+            told = await cluster.becomes(kinds.EVENT_SOURCE, "routed", "Warning", "RouteRefused")
+            assert "Gateway public does not serve the HTTPRoute: not from here" in told["message"]
+            await cluster.merge(kinds.HTTP_ROUTE, name, answered("True"))
             await cluster.becomes(kinds.EVENT_SOURCE, "routed", "Warning", "None")
 
             await cluster.apply(hooks("routed"))
