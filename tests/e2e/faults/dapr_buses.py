@@ -109,14 +109,15 @@ class Sidecar(Daprd):
         while True:
             try:
                 await super().start()
-                await until(self._loaded, seconds=BACK, what="daprd has loaded its components")
+                await until(self.loaded, seconds=BACK, what="daprd has loaded its components")
             except ServerFailed:
                 await super().kill()
                 await asyncio.sleep(_AGAIN)
             else:
                 return
 
-    async def _loaded(self) -> bool:
+    async def loaded(self) -> bool:
+        """Whether it has what is in its folder; ServerFailed when it has ended."""
         if self._process is None or self._process.returncode is not None:
             raise ServerFailed(f"daprd ended\n{self.log()}")
         status, told = await get(f"http://127.0.0.1:{self.http}/v1.0/metadata")
