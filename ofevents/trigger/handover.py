@@ -239,7 +239,9 @@ async def open_handover(
         subscriber_id=subscriber_id,
         clock=clock,
         reply_topic=subscriber.reply_topic,
-        hold=bus.hold,
+        # On a bus that hands out few at once, what waits in hand would keep back all others:
+        # the healthy neighbour's events, and those that tell an outage from a poison event.
+        hold=bus.hold if bus.features.wide else 0.0,
         observer=door,
     )
     async with dead_letters, way as inner:
