@@ -71,6 +71,9 @@ def sidecar(owner: Owner, workload: Workload, platform: Platform) -> Sidecar | N
         "dapr.io/app-id": app,
         "dapr.io/app-port": str(APP_PORT),
         "dapr.io/app-protocol": "grpc",
+        # Without it, a daprd that waited long for its app hands nothing over.
+        "dapr.io/enable-app-health-check": "true",
+        "dapr.io/app-health-probe-interval": "1",
         "dapr.io/log-as-json": "true",
         "dapr.io/metrics-port": str(_METRICS),
         "dapr.io/graceful-shutdown-seconds": str(pods.grace(spec) - 5),
