@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from tests.servers import kube_config, until
 from tests.servers.kube_node import KubeNode
 
+_READY = {"type": "Ready", "status": "True"}
 KINDS = "eventbuses,eventsources,triggers"
 _GROUP = "/apis/events.openfunction.io/v1alpha1"
 _PLURALS = {"eventbus": "eventbuses", "eventsource": "eventsources", "trigger": "triggers"}
@@ -106,6 +107,12 @@ class Shop:
         return [
             pod for pod in json.loads(found)["items"] if "deletionTimestamp" not in pod["metadata"]
         ]
+
+    async def workers(self, owner: str) -> int:
+        """How many Ready Pods the resource of that name has."""
+        pods = await self.pods(f"app.kubernetes.io/part-of={owner}")
+        ready = [each["status"].get("conditions", ()) for each in pods]
+        return sum(any(_READY.items() <= each.items() for each in one) for one in ready)
 
     async def show_if_failed(self, test: Any) -> None:
         """Print `describe` with the output of a test (pytest's node) that has failed."""

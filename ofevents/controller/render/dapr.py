@@ -2,13 +2,13 @@
 
 The documents are those that the driver and the adapters look for (`bus/dapr_components`,
 `api/dapr`). Each worker has components of its own, which no other app may load (`scopes`):
-two workers' consumers never share a `consumerID`. A credential that stands in a Secret stays
-there: Dapr reads it by `secretKeyRef`.
+two workers' consumers never share a `consumerID`. No credential stands in a component: Dapr
+reads it by `secretKeyRef` from the user's Secret, or from the one with the worker's spec.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +18,15 @@ from ofevents.api.secretref import only
 from ofevents.bus.dapr_components import manifests as bus_manifests
 from ofevents.bus.dapr_options import DaprOptions
 from ofevents.controller.render import network, pods
-from ofevents.controller.render.names import apart, child_name, labels, metadata
+from ofevents.controller.render.document import is_credential
+from ofevents.controller.render.names import (
+    SPEC_HASH,
+    apart,
+    child_name,
+    digest,
+    labels,
+    metadata,
+)
 from ofevents.controller.render.workload import Manifest, Owner, Platform, Spec, Workload
 from ofevents.local.sidecars import needs as own_needs
 from ofevents.resolve.resolution import needs
@@ -44,12 +52,17 @@ _WAIT: Final = (
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What a worker that needs Dapr has: manifests, and additions to its Pod."""
+    """What a worker that needs Dapr has: manifests, and additions to its Pod.
+
+    Attributes:
+        secrets: credentials that Dapr reads from the Secret with the worker's spec, by key.
+    """
 
     manifests: tuple[Manifest, ...]
     annotations: dict[str, str]
     env: dict[str, str]
     ports: dict[str, int]
+    secrets: dict[str, str]
 
 
 def scoped(spec: Spec) -> Spec:
@@ -80,7 +93,8 @@ def sidecar(owner: Owner, workload: Workload, platform: Platform) -> Sidecar | N
     if not found and not _invokes(spec):
         return None
     app = child_name(spec)
-    rendered = [_resource(owner, spec, each, app) for each in found]
+    secrets: dict[str, str] = {}
+    rendered = [_resource(owner, spec, each, app, secrets) for each in found]
     annotations = {
         "dapr.io/enabled": "true",
         "dapr.io/app-id": app,
@@ -92,7 +106,7 @@ def sidecar(owner: Owner, workload: Workload, platform: Platform) -> Sidecar | N
     ports = {network.DAPR: APP_PORT} if called else {}
     if spec.dapr_mode != "standalone":
         # The sidecar calls over the Pod's loopback, which no policy closes.
-        return Sidecar(tuple(rendered), annotations, {}, {})
+        return Sidecar(tuple(rendered), annotations, {}, {}, secrets)
     proxy = f"{app}-dapr"
     env = {
         "DAPR_HOST": proxy,
@@ -106,8 +120,11 @@ def sidecar(owner: Owner, workload: Workload, platform: Platform) -> Sidecar | N
         worker = {name: labels(owner, spec)[name] for name in apart(spec)}
         service = _service(metadata(owner, spec, f"{app}-app"), worker, {"grpc": APP_PORT})
         rendered.append(service)
+    # It reads its components' credentials when it starts.
+    used = sorted((each.name, each.key, each.digest) for each in workload.secrets.values())
+    elsewhere[SPEC_HASH] = digest([found, used])
     rendered += _standalone(owner, workload, platform, elsewhere)
-    return Sidecar(tuple(rendered), {}, env, ports)
+    return Sidecar(tuple(rendered), {}, env, ports, secrets)
 
 
 def _invokes(spec: Spec) -> bool:
@@ -119,8 +136,11 @@ def _invokes(spec: Spec) -> bool:
     )
 
 
-def _resource(owner: Owner, spec: Spec, manifest: Manifest, app: str) -> Manifest:
-    """As an object of the cluster: ours, for that app, credentials by reference."""
+def _resource(
+    owner: Owner, spec: Spec, manifest: Manifest, app: str, secrets: dict[str, str]
+) -> Manifest:
+    """As an object of the cluster: ours, for that app, credentials by reference; those that
+    are no reference yet are added to `secrets`."""
     body = {**manifest["spec"]}
     found = {
         "apiVersion": manifest["apiVersion"],
@@ -130,18 +150,24 @@ def _resource(owner: Owner, spec: Spec, manifest: Manifest, app: str) -> Manifes
         "scopes": [app],
     }
     if manifest["kind"] == "Component":
-        body["metadata"] = list(_settings(body["metadata"]))
+        named = manifest["metadata"]["name"]
+        body["metadata"] = [_setting(named, app, one, secrets) for one in body["metadata"]]
         found["auth"] = {"secretStore": "kubernetes"}
     return found
 
 
-def _settings(given: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for one in given:
-        ref = only(one["value"])
-        if ref is None:
-            yield one
-        else:
-            yield {"name": one["name"], "secretKeyRef": {"name": ref[0], "key": ref[1]}}
+def _setting(
+    component: str, app: str, given: dict[str, Any], secrets: dict[str, str]
+) -> dict[str, Any]:
+    """A setting as the cluster has it; Dapr's operator puts the value in."""
+    name, value = given["name"], given["value"]
+    ref = only(value)
+    if ref is None:
+        if not is_credential(name, value):
+            return given
+        ref = app, f"dapr-{digest([component, name], 16)}"
+        secrets[ref[1]] = value if isinstance(value, str) else json.dumps(value)
+    return {"name": name, "secretKeyRef": {"name": ref[0], "key": ref[1]}}
 
 
 def _standalone(

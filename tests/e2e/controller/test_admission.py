@@ -74,7 +74,8 @@ async def test_what_is_refused(cluster: Cluster, tmp_path: Path) -> None:
     # Nobody answers: what is wrong is told by its conditions instead.
     await cluster.create(BAD[0])
     async with Program(tmp_path, *command):
-        await cluster.becomes(kinds.TRIGGER, "condition", "Stalled", "Invalid", seconds=40)
+        told = await cluster.becomes(kinds.TRIGGER, "condition", "Stalled", "Invalid", seconds=40)
+        assert all(each in told["message"] for each in expected["condition"]), told
         # What is wrong can still be changed where nobody reads it, and be deleted.
         held = {"metadata": {"finalizers": ["example.com/held"]}}
         await cluster.merge(kinds.TRIGGER, "condition", held)

@@ -110,3 +110,26 @@ def test_daprd_waits_for_the_port_of_a_worker_that_opens_one(
     if spec.kind == "EventSource":
         (held,) = named(manifests, "ConfigMap").values()
         assert ("50010" in held["data"]["spec.json"]) is called
+
+
+def test_a_component_stays_open_to_a_worker_that_runs_on() -> None:
+    component = {"type": "bindings.http", "version": "v1", "metadata": []}
+    target = SinkTarget(sink="dapr", spec={"component": component, "componentName": "ofe-sink"})
+    platform = Platform(image="ofevents:1", dapr=True)
+    worker = Workload(cron("a", target=target))
+    rendered = children(OWNER, [worker], platform, {"ofe-sink": ["blocked"], "other": ["x"]})
+    scopes = named(rendered.manifests, "Component")["ofe-sink"]["scopes"]
+    assert scopes == sorted(["blocked", child_name(worker.spec)])
+
+
+def test_a_daprd_of_its_own_is_rolled_with_its_credentials() -> None:
+    def annotations(password: str) -> Any:
+        metadata = [{"name": "password", "value": password}]
+        component = {"type": "bindings.http", "version": "v1", "metadata": metadata}
+        target = SinkTarget(sink="dapr", spec={"component": component, "componentName": "ofe-sink"})
+        spec = cron("a", target=target, dapr_mode="standalone")
+        daprd = named(render(Workload(spec)), "Deployment")[f"{child_name(spec)}-dapr"]
+        return daprd["spec"]["template"]["metadata"]["annotations"]
+
+    assert annotations("one") != annotations("two")
+    assert annotations("one") == annotations("one")
