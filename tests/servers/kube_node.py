@@ -227,6 +227,10 @@ class KubeNode(KubeApi):
         """Make the images of an archive (OCI or docker, see kube_image.py) known to the node."""
         await self._ctr("images", "import", str(archive))
 
+    async def remove_image(self, name: str) -> None:
+        """Forget an image; what runs of it runs on, and nobody can pull it again."""
+        await self._ctr("images", "rm", "--sync", name)
+
     async def create_namespace(self, name: str) -> None:
         """Create a Kubernetes namespace; Pods can be created in it when this returns."""
         await self.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
@@ -263,5 +267,5 @@ class KubeNode(KubeApi):
         )
         out, error = await process.communicate(text.encode())
         if process.returncode:
-            raise RuntimeError(f"{' '.join(command)}: {error.decode()[-2000:]}")
+            raise RuntimeError(f"{' '.join(command)}: {(out + error).decode()[-2000:]}")
         return out.decode()

@@ -32,7 +32,7 @@ _SUITE: Final = "bookworm"
 _BASE: Final = f"localhost/ofevents-base:{_SUITE}"
 _PACKAGES: Final = "python3,python3-venv,ca-certificates"
 _BUILD_SECONDS: Final = 1200
-_KEPT: Final = 3
+_KEPT: Final = 6
 """Images of earlier sources that stay in the cache."""
 
 
@@ -137,8 +137,16 @@ def _run(*command: str, image: str = "") -> str:
     return done.stdout
 
 
-async def install(node: KubeNode, *arguments: str) -> str:
-    """Run `ofevents install` with the tree's image; what it printed."""
+async def ofevents(node: KubeNode, verb: str, *arguments: str) -> str:
+    """Run a verb that speaks to a cluster; what it printed.
+
+    Raises:
+        RuntimeError: its exit code is not 0; the text is its own.
+    """
     own = str(Path(sys.executable).parent / "ofevents")
-    given = ("--image", IMAGE.name, "--kubeconfig", str(node.config), *arguments)
-    return await node.output(own, "install", *given)
+    return await node.output(own, verb, "--kubeconfig", str(node.config), *arguments)
+
+
+async def install(node: KubeNode, *arguments: str) -> str:
+    """Run `ofevents install` with the tree's image, where `arguments` say no other."""
+    return await ofevents(node, "install", "--image", IMAGE.name, *arguments)

@@ -33,6 +33,14 @@ from ofevents.resolve.resolution import needs
 
 APP_PORT: Final = 50010
 """Where daprd calls the worker; its own ports are 3500 to 3501 and 50001 to 50002."""
+_CALLS: Final = {
+    "dapr.io/app-port": str(APP_PORT),
+    "dapr.io/app-protocol": "grpc",
+    # Without it, a daprd that waited long for its app hands nothing over.
+    "dapr.io/enable-app-health-check": "true",
+    "dapr.io/app-health-probe-interval": "1",
+}
+"""Of a daprd that calls its worker. Any other waits for no port: it would never be ready."""
 _PORTS: Final = {"grpc": 50001, "http": 3500}
 _METRICS: Final = 9095
 """daprd's own default is the port of the worker's probes."""
@@ -58,12 +66,17 @@ class Sidecar:
 
 
 def scoped(spec: Spec) -> Spec:
-    """The spec whose bus names components that are this worker's alone."""
+    """The spec whose bus names components that are this worker's alone, and that says where
+    daprd calls it. A source only writes to its bus: it is called for what it reads."""
+    if isinstance(spec, ResolvedSource) and own_needs(spec).reads:
+        spec = spec.model_copy(update={"spec": {**spec.spec, "appPort": APP_PORT}})
     if spec.bus is None or spec.bus.driver != "dapr":
         return spec
-    own = {"scope": child_name(spec), "app_port": APP_PORT}
-    if spec.dapr_mode == "standalone":
-        own["app_host"] = "0.0.0.0"
+    own: dict[str, Any] = {"scope": child_name(spec)}
+    if not isinstance(spec, ResolvedSource):
+        own["app_port"] = APP_PORT
+        if spec.dapr_mode == "standalone":
+            own["app_host"] = "0.0.0.0"
     bus = spec.bus.model_copy(update={"options": {**spec.bus.options, **own}})
     return spec.model_copy(update={"bus": bus})
 
@@ -71,10 +84,12 @@ def scoped(spec: Spec) -> Spec:
 def sidecar(owner: Owner, workload: Workload, platform: Platform) -> Sidecar | None:
     """What it needs of Dapr; None for a worker that needs none. Its spec is `scoped`."""
     spec = workload.spec
-    found = list(own_needs(spec).manifests)
+    own = own_needs(spec)
+    found, called = list(own.manifests), own.reads
     if spec.bus is not None and spec.bus.driver == "dapr":
         options = DaprOptions.model_validate(spec.bus.options)
         found += bus_manifests(options, spec.bus.name, needs(spec).consumers)
+        called |= options.bulk
     if not found and not _invokes(spec):
         return None
     app = child_name(spec)
@@ -83,29 +98,28 @@ def sidecar(owner: Owner, workload: Workload, platform: Platform) -> Sidecar | N
     annotations = {
         "dapr.io/enabled": "true",
         "dapr.io/app-id": app,
-        "dapr.io/app-port": str(APP_PORT),
-        "dapr.io/app-protocol": "grpc",
+        **(_CALLS if called else {}),
         "dapr.io/log-as-json": "true",
         "dapr.io/metrics-port": str(_METRICS),
         "dapr.io/graceful-shutdown-seconds": str(pods.grace(spec) - 5),
     }
-    ports = {network.DAPR: APP_PORT}
-    env = {"APP_PORT": str(APP_PORT)}
+    ports = {network.DAPR: APP_PORT} if called else {}
     if spec.dapr_mode != "standalone":
         # The sidecar calls over the Pod's loopback, which no policy closes.
-        return Sidecar(tuple(rendered), annotations, env, {}, secrets)
+        return Sidecar(tuple(rendered), annotations, {}, {}, secrets)
     proxy = f"{app}-dapr"
-    env |= {
+    env = {
         "DAPR_HOST": proxy,
         "DAPR_GRPC_PORT": "50001",
         "DAPR_HTTP_PORT": "3500",
         "DAPR_GRPC_ENDPOINT": f"http://{proxy}:50001",
     }
-    elsewhere = {
-        **annotations,
-        "dapr.io/app-channel-address": f"{app}-app",
-        "dapr.io/sidecar-listen-addresses": "0.0.0.0",
-    }
+    elsewhere = {**annotations, "dapr.io/sidecar-listen-addresses": "0.0.0.0"}
+    if called:
+        elsewhere["dapr.io/app-channel-address"] = f"{app}-app"
+        worker = {name: labels(owner, spec)[name] for name in apart(spec)}
+        service = _service(metadata(owner, spec, f"{app}-app"), worker, {"grpc": APP_PORT})
+        rendered.append(service)
     # It reads its components' credentials when it starts.
     used = sorted((each.name, each.key, each.digest) for each in workload.secrets.values())
     elsewhere[SPEC_HASH] = digest([found, used])
@@ -208,16 +222,15 @@ def _standalone(
             },
         },
     }  # fmt: skip
-    worker = {name: labels(owner, spec)[name] for name in chosen}
     return [
         deployment,
         network.dapr_policy(own, spec, _PORTS.values(), _METRICS),
         _service(own, chosen, _PORTS),
-        _service(metadata(owner, spec, f"{app}-app"), worker, {"grpc": APP_PORT}),
     ]
 
 
 def _service(own: dict[str, Any], selector: dict[str, str], ports: dict[str, int]) -> Manifest:
+    """One of the two ways; each end is ready only after it has reached the other."""
     listed = [
         {"name": name, "port": number, "targetPort": number, "protocol": "TCP"}
         for name, number in ports.items()
@@ -226,5 +239,10 @@ def _service(own: dict[str, Any], selector: dict[str, str], ports: dict[str, int
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": own,
-        "spec": {"selector": selector, "ports": listed, "type": "ClusterIP"},
+        "spec": {
+            "selector": selector,
+            "ports": listed,
+            "type": "ClusterIP",
+            "publishNotReadyAddresses": True,
+        },
     }

@@ -379,6 +379,7 @@ def test_the_sidecar_is_in_the_pod_or_in_its_own() -> None:
     beside = one(render(Workload(trigger(bus=DAPR))), "Deployment")["spec"]["template"]
     assert beside["metadata"]["annotations"]["dapr.io/enabled"] == "true"
     assert beside["metadata"]["annotations"]["dapr.io/app-protocol"] == "grpc"
+    assert beside["metadata"]["annotations"]["dapr.io/enable-app-health-check"] == "true"
     rendered = render(Workload(trigger(bus=DAPR, dapr_mode="standalone")))
     deployments = {
         each["metadata"]["name"]: each["spec"]["template"]
