@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from ofevents.api.resolved import ResolvedBus
 from ofevents.clock import Clock
 from ofevents.cluster import kinds
-from ofevents.cluster.cache import Object
+from ofevents.cluster.cache import Object, name_of
 from ofevents.cluster.caches import Caches
 from ofevents.controller.apply import Applied, Applier
 from ofevents.controller.events import Recorder
@@ -23,7 +23,6 @@ from ofevents.controller.places import Place, Places, same
 from ofevents.controller.plan import Plan
 from ofevents.controller.queue import Key
 from ofevents.controller.render import child_name
-from ofevents.controller.workers import Workers
 from ofevents.errors import Disconnected, OfeventsError
 
 
@@ -44,7 +43,6 @@ class Moving:
         self._places = places
         self._farewell = farewell
         self._recorder = recorder
-        self._workers = Workers(caches)
         self._clock = clock
         self._since: dict[Key, float] = {}
 
@@ -72,7 +70,7 @@ class Moving:
             uid = object["metadata"]["uid"]
             if not await self._farewell.said(uid, place):
                 return f"its worker on EventBus {place.bus.name} takes away what it has there"
-            if waits := await self._end(key, place):
+            if waits := await self._end(uid, place):
                 return waits
             try:
                 removed = self._farewell.done(uid, place)
@@ -89,15 +87,19 @@ class Moving:
         self._farewell.forget(object["metadata"]["uid"])
         return ""
 
-    async def _end(self, key: Key, place: Place) -> str:
+    async def _end(self, uid: str, place: Place) -> str:
         """End the workers there; what is waited for."""
         assert place.trigger is not None
-        name, done = child_name(place.trigger), Applied()
-        for kind in (kinds.SCALED_OBJECT, kinds.DEPLOYMENT):
-            if (live := self._caches[kind].get(key[1], name)) is not None:
-                await self._applier.delete(kind, live, done)
-        there = self._caches[kinds.DEPLOYMENT].get(key[1], name) is not None
-        if there or self._caches[kinds.POD].owned(f"{key[1]}/{name}"):
+        name, namespace = child_name(place.trigger), place.trigger.namespace
+        found = [
+            (kind, live)
+            for kind in (kinds.SCALED_OBJECT, kinds.DEPLOYMENT)
+            for live in self._caches[kind].owned(uid)
+            if name_of(live) == (namespace, name)
+        ]
+        for kind, live in found:
+            await self._applier.delete(kind, live, Applied())
+        if found or self._caches[kinds.POD].owned(f"{namespace}/{name}"):
             return f"its workers on EventBus {place.bus.name} end first"
         return ""
 
