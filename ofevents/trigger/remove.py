@@ -8,6 +8,7 @@ nobody else reaches its bus.
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Final
 
 from ofevents.api.resolved import ResolvedTrigger
@@ -70,22 +71,20 @@ async def run_removal(
     log = Log(trigger=f"{spec.namespace}/{spec.owner}")
     while not stop.is_set():
         try:
-            with worker.waiting(f"EventBus {spec.bus.name}"):
-                if not await unless(stop, _removed(spec, clock)):
-                    break
+            async with AsyncExitStack() as stack:
+                with worker.waiting(f"EventBus {spec.bus.name}"):
+                    bus = open_bus(spec.bus, clock=clock)
+                    if not await unless(stop, stack.enter_async_context(bus)):
+                        break
+                    await remove(spec, bus)
+                worker.ready(reason="Removed")
+                log.info("removed", bus=spec.bus.name)
+                # A sidecar that has an app to call is ready as long as that listens.
+                with worker.waiting("its end"):
+                    await stop.wait()
         except TemporaryError as error:
             worker.stalled(error.reason, str(error))
             log.warning("reconnecting", delay=_AGAIN, reason=str(error))
             with worker.waiting(f"EventBus {spec.bus.name}"):
                 await unless(stop, clock.sleep(_AGAIN))
-            continue
-        worker.ready(reason="Removed")
-        log.info("removed", bus=spec.bus.name)
-        with worker.waiting("its end"):
-            await stop.wait()
     worker.stopped()
-
-
-async def _removed(spec: ResolvedTrigger, clock: Clock) -> None:
-    async with open_bus(spec.bus, clock=clock) as bus:
-        await remove(spec, bus)

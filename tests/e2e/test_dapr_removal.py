@@ -15,34 +15,49 @@ import pytest
 from redis.asyncio import Redis
 
 from ofevents.api.resolved import HttpTarget, ResolvedBus, ResolvedSubscriber
+from ofevents.bus.dapr_components import Names
+from ofevents.bus.dapr_options import read_options
 from ofevents.controller.render import Platform, Workload, child_name, children
 from tests.e2e.processes import OFEVENTS, Program, get
 from tests.servers import free_port, until
 from tests.servers.daprd import Daprd
+from tests.servers.kafka import KafkaServer
 from tests.servers.redis import RedisServer
 from tests.unit.controller.render.samples import OWNER, trigger
 
 pytestmark = [pytest.mark.server("redis"), pytest.mark.timeout(120)]
 
 
-def component(type: str, redis: RedisServer) -> Any:
-    return {
-        "type": type,
-        "version": "v1",
-        "metadata": [{"name": "redisHost", "value": redis.address}],
-    }
+SUBSCRIBER = ResolvedSubscriber(
+    name="log", target=HttpTarget(uri="http://127.0.0.1:1/"), inbox="inbox.shop.audit.log"
+)
 
 
-def rendered(redis: RedisServer, folder: Path, port: int) -> tuple[str, list[Any], Path]:
+def component(type: str, **metadata: str) -> Any:
+    settings = [{"name": name, "value": value} for name, value in metadata.items()]
+    return {"type": type, "version": "v1", "metadata": settings}
+
+
+@asynccontextmanager
+async def broker(name: str, redis: RedisServer) -> AsyncIterator[Any]:
+    """The pub/sub component: of Redis, which is read on streams, or Kafka, which calls its app."""
+    if name == "redis":
+        yield component("pubsub.redis", redisHost=redis.address)
+        return
+    async with KafkaServer() as kafka:
+        found = component("pubsub.kafka", brokers=kafka.brokers, authType="none")
+        names = Names(read_options({"pubsub": found}), "shop/default")
+        for topic in ("event.shop.orders.tick", SUBSCRIBER.inbox, "dead.shop.audit"):
+            await kafka.create_topic(names.topic(topic), 1)
+        yield found
+
+
+def rendered(pubsub: Any, state: Any, folder: Path, port: int) -> tuple[str, list[Any], Path]:
     """The worker's app id, its Dapr resources, and its spec as its Pod has it."""
-    pubsub, state = (component(f"{kind}.redis", redis) for kind in ("pubsub", "state"))
     bus = ResolvedBus(
         name="shop/default", driver="dapr", options={"pubsub": pubsub, "state": state}
     )
-    subscriber = ResolvedSubscriber(
-        name="log", target=HttpTarget(uri="http://127.0.0.1:1/"), inbox="inbox.shop.audit.log"
-    )
-    spec = trigger(bus=bus, subscribers=(subscriber,))
+    spec = trigger(bus=bus, subscribers=(SUBSCRIBER,))
     made = children(OWNER, [Workload(spec)], Platform(image="x", dapr=True)).manifests
     (config,) = (each for each in made if each["kind"] == "ConfigMap")
     text = json.loads(config["data"]["spec.json"])
@@ -69,10 +84,12 @@ async def beside(daprd: Daprd, folder: Path, spec: Path, *more: str) -> AsyncIte
         yield program
 
 
-async def test_nothing_is_left_in_the_store(tmp_path: Path) -> None:
-    async with RedisServer(tmp_path / "redis") as redis:
+@pytest.mark.parametrize("name", ["redis", "kafka"])
+async def test_nothing_is_left_in_the_store(tmp_path: Path, name: str) -> None:
+    async with RedisServer(tmp_path / "redis") as redis, broker(name, redis) as pubsub:
         port = free_port()
-        app, resources, spec = rendered(redis, tmp_path, port)
+        state = component("state.redis", redisHost=redis.address)
+        app, resources, spec = rendered(pubsub, state, tmp_path, port)
         client = Redis(port=redis.port)
 
         async def kept() -> set[str]:
@@ -84,16 +101,25 @@ async def test_nothing_is_left_in_the_store(tmp_path: Path) -> None:
                     found.add(key.decode().partition("||s/")[2])
             return found
 
-        async with Daprd(tmp_path / "daprd", resources, app_id=app, app_port=port) as daprd:
+        async def begun() -> bool:
+            return any(each.startswith("dapr-groups/") for each in await kept())
+
+        called = port if name == "kafka" else 0
+        async with Daprd(tmp_path / "daprd", resources, app_id=app, app_port=called) as daprd:
+
+            async def well() -> bool:
+                """As the kubelet asks, before a Pod is ready."""
+                status, _ = await get(f"http://127.0.0.1:{daprd.http}/v1.0/healthz")
+                return status == 204
+
             async with beside(daprd, tmp_path, spec) as worker:
-
-                async def begun() -> bool:
-                    return any(each.startswith("dapr-groups/") for each in await kept())
-
                 await until(begun, seconds=20, what="it has a place in the store")
                 await worker.terminate()
+            # As in a Pod of its own, which has a sidecar of its own.
+            await daprd.restart()
             before = await kept()
             async with beside(daprd, tmp_path, spec, "--remove") as last:
                 assert await kept() == set(), f"of {sorted(before)}"
+                await until(well, seconds=20, what="its sidecar is ready")
                 assert await last.terminate() == 0
         await client.aclose()
