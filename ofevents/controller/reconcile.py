@@ -39,7 +39,7 @@ from ofevents.errors import OfeventsError, TemporaryError
 from ofevents.telemetry import Log
 
 LOOK_AGAIN: Final = 10.0
-"""Seconds after which a worker that is not ready is asked again for the reason."""
+"""Seconds after which a Pod that is not ready is asked again for the reason."""
 
 
 class Reconciler:
@@ -166,12 +166,12 @@ class Reconciler:
         trouble += [("NameTaken", text) for text in applied.foreign]
         trouble += [("ApplyRefused", text) for text in applied.refused]
         again = again or bool(applied.foreign or applied.refused)
-        facts = await worker_facts(object, planned, trouble, warnings, self._caches)
+        facts, asked = await worker_facts(object, planned, trouble, warnings, self._caches)
         await self._tell(object, facts)
         if applied.written or applied.deleted:
             self._log.info("applied", kind=key[0].kind, namespace=key[1], name=key[2],
                            written=applied.written, deleted=applied.deleted)  # fmt: skip
-        if any(one.state != "ready" for one in facts.workers):
+        if asked:
             self._queue.add_later(key, LOOK_AGAIN)
         return again
 

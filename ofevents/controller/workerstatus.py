@@ -25,8 +25,9 @@ async def worker_facts(
     trouble: Sequence[tuple[str, str]],
     warnings: Sequence[tuple[str, str]],
     caches: Caches,
-) -> Facts:
-    """What its status is made of.
+) -> tuple[Facts, bool]:
+    """What its status is made of, and whether a Pod had to be asked: it tells no change by
+    itself, as everything else does.
 
     Args:
         trouble: what has gone wrong on the way, (reason, sentence).
@@ -39,16 +40,18 @@ async def worker_facts(
         reason = "NotAllowed" if planned.denied else "Invalid"
         trouble = [(reason, sentences(planned.errors)), *trouble]
     trouble = [*trouble, *blocked(planned.blocked)]
-    workers, states = Workers(caches), []
+    workers, states, asked = Workers(caches), [], False
     for workload in planned.workloads:
         place = object["metadata"]["namespace"], child_name(workload.spec)
         deployment = caches[kinds.DEPLOYMENT].get(*place)
         pods = workers.pods(deployment) if deployment is not None else []
-        reports = await podstate.ask(pod for pod in pods if not podstate.ready(pod))
+        silent = [pod for pod in pods if not podstate.ready(pod) and podstate.address(pod)]
+        reports = await podstate.ask(silent)
+        asked = asked or bool(silent)
         states.append(podstate.judge(_title(workload.spec), deployment, pods, reports))
         told += _refused(caches[kinds.HTTP_ROUTE].get(*place))
     suspended = bool((object.get("spec") or {}).get("suspend"))
-    return Facts(
+    facts = Facts(
         trouble,
         told,
         states,
@@ -56,6 +59,7 @@ async def worker_facts(
         sink=_sink(planned),
         suspended=suspended,
     )
+    return facts, asked
 
 
 def _refused(route: Object | None) -> list[tuple[str, str]]:

@@ -105,7 +105,7 @@ async def test_two_namespaces_and_nothing_else(
         resource("EventSource", "hooks", {"eventBus": "default", "webhook": {"in": hook}}),
         resource("EventSource", "records", {"eventBus": "default", "kafka": {"in": kafka}}),
         trigger("scaled", scaleOption=SCALE),
-        trigger("dapr", eventBus="by-dapr"),
+        trigger("dapr", eventBus="by-dapr", deletionPolicy="Retain"),
         trigger("calls", subscribers=subscriber(ref=ref)),
         trigger("knative", subscribers=subscriber(ref=knative)),
         trigger("beyond", subscribers=subscriber(ref={**ref, "namespace": BEYOND})),
