@@ -57,7 +57,9 @@ def judge(
         return WorkerState(name, "ready", "ScaledToZero", "no worker runs while there is no lag")
     status = deployment.get("status") or {}
     known = status.get("observedGeneration") == deployment["metadata"].get("generation")
-    whole = known and status.get("updatedReplicas", 0) >= wanted
+    # `availableReplicas` counts the Pods of the spec before, too, while there are any.
+    updated = status.get("updatedReplicas", 0)
+    whole = known and updated >= max(wanted, status.get("replicas", 0))
     if whole and status.get("availableReplicas", 0) >= wanted:
         return WorkerState(name, "ready", "Running")
     for pod in pods:

@@ -37,6 +37,8 @@ from ofevents.telemetry import Log
 
 LOOK_AGAIN: Final = 10.0
 """Seconds after which a worker that is not ready is asked again for the reason."""
+_PART: Final = ("Updating", "Scaling")
+"""What a worker is called of which a Pod is not ready, while others work."""
 
 
 class Reconciler:
@@ -152,7 +154,7 @@ class Reconciler:
         if applied.written or applied.deleted:
             self._log.info("applied", kind=key[0].kind, namespace=key[1], name=key[2],
                            written=applied.written, deleted=applied.deleted)  # fmt: skip
-        if any(one.state != "ready" for one in facts.workers):
+        if any(one.state != "ready" or one.reason in _PART for one in facts.workers):
             self._queue.add_later(key, LOOK_AGAIN)
         return again
 
