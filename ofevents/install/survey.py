@@ -227,7 +227,10 @@ def rollout(deployment: Object) -> tuple[int, int]:
     status = deployment.get("status", {})
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return 0, wanted
-    return min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0)), wanted
+    updated = status.get("updatedReplicas", 0)
+    # Those that are available may be of the version before, as long as there are any.
+    before = max(0, status.get("replicas", 0) - updated)
+    return min(updated, max(0, status.get("availableReplicas", 0) - before)), wanted
 
 
 async def troubles(api: Api, namespace: str) -> str:
