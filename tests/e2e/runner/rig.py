@@ -33,7 +33,14 @@ OWN_IMAGE: Final = Image((str(OFEVENTS),), {"OFEVENTS_SECRETS": "/etc/ofevents/s
 USERS: Final = (f"{TOKEN},controller,controller",)
 SOON: Final = {"session.timeout.ms": "1500", "heartbeat.interval.ms": "300"}
 """So that a partition of a killed worker goes to the next one soon."""
-MADE: Final = (kinds.DEPLOYMENT, kinds.POD, kinds.CONFIG_MAP, kinds.SECRET, kinds.NETWORK_POLICY)
+MADE: Final = (
+    kinds.DEPLOYMENT,
+    kinds.SERVICE,
+    kinds.CONFIG_MAP,
+    kinds.SECRET,
+    kinds.NETWORK_POLICY,
+    kinds.POD,
+)
 _OWNER: Final = "events.openfunction.io/owner-name"
 _INSTANCE: Final = "app.kubernetes.io/instance"
 

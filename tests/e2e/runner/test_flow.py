@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
+import aiohttp
+import psutil
 import pytest
 
 from ofevents.cluster import kinds
+from tests.e2e.controller.rig import resource
 from tests.e2e.orders import Calls
 from tests.e2e.runner.rig import Load, Shop, look, new_topic
 from tests.servers import until
@@ -18,6 +19,9 @@ pytestmark = [
     pytest.mark.timeout(120),
     pytest.mark.asyncio(loop_scope="session"),
 ]
+
+HOOKS = 8080
+"""The port of the webhook; its Pod has an address of its own."""
 
 
 async def test_kafka_to_bus_to_function_and_topic(
@@ -68,11 +72,11 @@ async def test_kafka_to_bus_to_function_and_topic(
 async def test_two_sources_and_a_cluster_event_bus_and_nothing_is_left(
     shop: Shop, kafka: KafkaServer, nats: NatsServer, calls: Calls
 ) -> None:
-    orders, payments = await new_topic(kafka), await new_topic(kafka, "payments")
+    orders = Load(kafka, await new_topic(kafka))
     name = f"bus-{shop.namespace}"
 
-    def joined(event: str) -> dict[str, str]:
-        return {"eventSource": "shop", "event": event, "joinBy": "string(event.data.n)"}
+    def joined(source: str, event: str) -> dict[str, str]:
+        return {"eventSource": source, "event": event, "joinBy": "string(event.data.n)"}
 
     paid = {
         "name": "paid",
@@ -80,31 +84,43 @@ async def test_two_sources_and_a_cluster_event_bus_and_nothing_is_left(
         "payload": '{"n": events.orders.data.n, "amount": events.payments.data.amount}',
         "sink": calls.target("/paid"),
     }
-    inputs = {each: joined(each) for each in ("orders", "payments")}
+    inputs = {"orders": joined("shop", "orders"), "payments": joined("bank", "payments")}
+    hooks = {"eventBus": name, "webhook": {"payments": {"path": "/payments", "port": HOOKS}}}
+    resources = (
+        (kinds.EVENT_SOURCE, "shop"),
+        (kinds.EVENT_SOURCE, "bank"),
+        (kinds.TRIGGER, "join"),
+    )
     await shop.apply(
         shop.bus(nats.url, "ClusterEventBus", name),
-        shop.source(kafka, orders, payments, bus=name),
+        shop.source(kafka, orders.topic, bus=name),
+        resource("EventSource", "bank", hooks, shop.namespace),
         shop.trigger("join", paid, bus=name, inputs=inputs),
     )
     await shop.becomes(kinds.CLUSTER_EVENT_BUS, name)
-    await shop.rolled((kinds.EVENT_SOURCE, "shop"), (kinds.TRIGGER, "join"))
-    await kafka.produce(orders, [{"value": json.dumps({"n": n}).encode()} for n in range(40)])
-    amounts = [{"n": n, "amount": 10 * n} for n in range(20, 60)]
-    await kafka.produce(payments, [{"value": json.dumps(each).encode()} for each in amounts])
+    await shop.rolled(*resources)
+    await orders.some(40)
+    async with aiohttp.ClientSession() as session:
+        for n in range(20, 60):
+            url = f"http://{shop.only('bank').address}:{HOOKS}/payments"
+            async with session.post(url, json={"n": n, "amount": 10 * n}) as answer:
+                assert answer.status == 202, await answer.text()
     await calls.all_of("/paid", set(range(20, 40)))
     assert sorted((one.number, one.data["amount"]) for one in calls.of("/paid")) == [
         (n, 10 * n) for n in range(20, 40)
     ]
 
     assert (await look(nats.url, shop, name)).consumers
-    pids = {pod.pid for owner in ("shop", "join") for pod in shop.pods(owner).values()}
-    assert len(pids) == 3
-    await shop.delete(kinds.TRIGGER, "join")
-    await shop.delete(kinds.EVENT_SOURCE, "shop")
+    pids = {shop.only(owner).pid for _, owner in resources}
+    assert pids <= shop.runner.pids
+    for kind, owner in resources:
+        await shop.delete(kind, owner)
 
     async def nothing() -> bool:
-        return not await shop.left() and not pids & shop.runner.pids
+        there = [await shop.cluster.get(kind, owner, shop.namespace) for kind, owner in resources]
+        return not any(there) and not await shop.left()
 
     await until(nothing, seconds=60, what="nothing is left of them")
+    assert not [pid for pid in pids if pid is None or psutil.pid_exists(pid)]
     assert (await look(nats.url, shop, name)).consumers == ()
     await shop.cluster.delete(kinds.CLUSTER_EVENT_BUS, name)
