@@ -37,6 +37,9 @@ async def cluster(runner: KubeRunner) -> Cluster:
     """With CRDs and the controller's rights."""
     one = Cluster(runner, runner.folder)
     await one.set_up()
+    # Their garbage collector looks for new kinds at its start, and then each 30 s.
+    await runner.end("controller-manager")
+    runner.start_controllers()
     return one
 
 
