@@ -83,9 +83,9 @@ def _ready(facts: Facts, stalled: Sequence[tuple[str, str]]) -> Condition:
         return Condition("Ready", "False", starting[0].reason, _short(text))
     if not facts.workers:
         return Condition("Ready", *facts.idle)
-    if facts.suspended:
-        return Condition("Ready", "True", "Suspended", "spec.suspend is true")
     reasons = {one.reason for one in facts.workers}
+    if facts.suspended and "Updating" not in reasons:  # one from before it was may still work
+        return Condition("Ready", "True", "Suspended", "spec.suspend is true")
     notable = [one for one in facts.workers if one.message and one.reason != "ScaledToZero"]
     message = "; ".join(_of(one, facts) for one in notable)
     for reason in ("Updating", "Scaling", "Running", "ScaledToZero"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shutil
 import socket
 from collections.abc import Awaitable, Callable
@@ -55,6 +56,31 @@ def free_port() -> int:
         probe.bind(("", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def free_address(*ports: int) -> str:
+    """An address of the loopback at which nobody listens on these ports; Linux has them all.
+
+    Raises:
+        ServerFailed: somebody listens there at every address.
+    """
+    draw = random.SystemRandom()
+    for _ in range(50):
+        address = f"127.{draw.randint(16, 254)}.{draw.randint(0, 255)}.{draw.randint(1, 254)}"
+        if all(_free(address, port) for port in ports):
+            return address
+    raise ServerFailed(f"one of the ports {ports} is taken at every address")
+
+
+def _free(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+            probe.listen()
+        except OSError:
+            return False
+    return True
 
 
 async def until(

@@ -6,8 +6,9 @@
 
 `make servers` builds it (tests/servers/kube_build.py); the etcd is Debian's. There is no
 controller, no scheduler and no node: objects are stored and watched, and nothing becomes
-of them (tests/servers/kube_node.py has the rest). Tokens are in a file, rights by RBAC.
-What it holds is kept over `kill` and `restart`.
+of them (tests/servers/kube_runner.py has Pods as processes, tests/servers/kube_node.py a
+whole node). Tokens are in a file, rights by RBAC. What it holds is kept over `kill` and
+`restart`.
 """
 
 from __future__ import annotations

@@ -125,7 +125,8 @@ class Cluster:
         for name in ("shop", "billing", SYSTEM):
             await self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         account = {"name": "default", "namespace": "shop"}
-        await self.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
+        # Applied: where there is a controller-manager, it makes the same.
+        await self.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
         rbac = "rbac.authorization.k8s.io"
         role = {
             "apiVersion": f"{rbac}/v1",

@@ -13,6 +13,7 @@ from ofevents import cli
 from ofevents.errors import ConfigError
 from ofevents.install.objects import objects
 from ofevents.install.settings import Admission, Monitoring, Settings
+from ofevents.install.survey import rollout
 
 
 def ofevents(*arguments: str) -> tuple[int, str]:
@@ -92,3 +93,16 @@ def test_a_context_that_is_not_there_is_named(tmp_path: Path) -> None:
     code, text = ofevents("status", "--kubeconfig", str(file), "--context", "bank")
     assert code == 1
     assert "bank" in text
+
+
+@pytest.mark.parametrize(
+    ("replicas", "updated", "available", "up"),
+    [(2, 2, 2, 2), (2, 2, 1, 1), (3, 2, 2, 1), (3, 1, 2, 0), (2, 0, 2, 0)],
+)
+def test_what_is_up_with_the_version_before_is_not_counted(
+    replicas: int, updated: int, available: int, up: int
+) -> None:
+    counts = {"replicas": replicas, "updatedReplicas": updated, "availableReplicas": available}
+    status = {"observedGeneration": 2, **counts}
+    found = {"metadata": {"generation": 2}, "spec": {"replicas": 2}, "status": status}
+    assert rollout(found) == (up, 2)

@@ -9,6 +9,7 @@ from ofevents.controller.status import Facts, conditions, merge
 
 RUNS = WorkerState("kafka/orders", "ready", "Running")
 STARTS = WorkerState("cron/tick", "starting", "Starting", "its Pod is not ready yet")
+UPDATES = WorkerState("trigger", "ready", "Updating", "some of its Pods are not ready yet")
 STALLS = WorkerState("mqtt/x", "stalled", "Disconnected", "no broker")
 
 
@@ -34,6 +35,11 @@ STALLS = WorkerState("mqtt/x", "stalled", "Disconnected", "no broker")
         (
             Facts(workers=[RUNS], suspended=True),
             ("True", "Suspended", "spec.suspend is true"),
+            "None",
+        ),
+        (
+            Facts(workers=[UPDATES], suspended=True),
+            ("True", "Updating", "some of its Pods are not ready yet"),
             "None",
         ),
         (
@@ -97,3 +103,12 @@ def test_a_worker_by_its_deployment(
     deployment = {"metadata": {"name": "x", "generation": 3}, "spec": spec, "status": status}
     found = judge("x", deployment, [], {})
     assert (found.state, found.reason) == expected
+
+
+def test_a_new_pod_that_does_not_get_ready_is_told_while_the_old_one_works() -> None:
+    status = {"observedGeneration": 3, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 1}
+    deployment = {"metadata": {"name": "x", "generation": 3}, "spec": {}, "status": status}
+    state = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}
+    pod = {"metadata": {"name": "new"}, "status": {"containerStatuses": [{"state": state}]}}
+    found = judge("x", deployment, [pod], {})
+    assert (found.state, found.reason) == ("stalled", "CrashLoopBackOff")
