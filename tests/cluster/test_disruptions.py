@@ -22,7 +22,7 @@ from tests.cluster.shop import Nats, Shop
 from tests.servers import until
 from tests.servers.kafka import KafkaServer
 from tests.servers.kube_node import KubeNode
-from tests.servers.sink import Sink
+from tests.servers.sink import Answer, Sink
 
 pytestmark = [
     pytest.mark.cluster,
@@ -145,7 +145,8 @@ spec:
 async def running(installed: KubeNode, kafka: KafkaServer, nats: Nats) -> AsyncIterator[Work]:
     name = f"test-{uuid.uuid4().hex[:8]}"
     await installed.create_namespace(name)
-    async with Sink() as sink:
+    # It takes its time, so that there is always something in hand.
+    async with Sink(answer=Answer(delay=0.2)) as sink:
         work = Work(Shop(installed, name), kafka, sink)
         await work.set_up(nats)
         yield work
