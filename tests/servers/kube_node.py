@@ -267,5 +267,5 @@ class KubeNode(KubeApi):
         )
         out, error = await process.communicate(text.encode())
         if process.returncode:
-            raise RuntimeError(f"{' '.join(command)}: {(out + error).decode()[-2000:]}")
+            raise RuntimeError(f"{' '.join(command)}: {(out + error).decode()[-8000:]}")
         return out.decode()
