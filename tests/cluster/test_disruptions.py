@@ -169,13 +169,31 @@ async def test_an_edit_rolls_under_load(work: Work) -> None:
 
 async def test_workers_are_deleted(work: Work) -> None:
     before = {pod["metadata"]["uid"] for pod in await work.shop.pods()}
-    async with work.load(twice=IN_HAND):
+    async with work.load(twice=IN_HAND):  # of those that get no time to end
         await work.shop.kubectl("delete", "pods", "-l", TRIGGER, "--wait=false")
         await work.right()
         await work.shop.kubectl("delete", "pods", "--all", *NOW)
         await work.flows(60)
         await work.right()
     assert not before & {pod["metadata"]["uid"] for pod in await work.shop.pods()}
+
+
+async def test_workers_are_killed_with_all_that_they_have_in_hand(work: Work) -> None:
+    before = {pod["metadata"]["uid"] for pod in await work.shop.pods()}
+    async with work.load(twice=IN_HAND):
+        for pod in await work.shop.pods():
+            await work.node.kill_containers(pod)
+
+        async def again() -> bool:
+            return all(
+                each["restartCount"] == 1 and each["ready"]
+                for pod in await work.shop.pods()
+                for each in pod["status"]["containerStatuses"]
+            )
+
+        await until(again, seconds=60, what="both run again")
+        await work.right()
+    assert before == {pod["metadata"]["uid"] for pod in await work.shop.pods()}
 
 
 async def test_the_controller_is_killed_in_the_middle_of_a_roll_out(work: Work) -> None:
