@@ -10,14 +10,14 @@ from tests.servers.kube_ofevents import IMAGE
 EVENTS = "events.openfunction.io/v1alpha1"
 
 
-def bus(url: str, kind: str = "EventBus", name: str = "default") -> str:
-    """A bus on JetStream, in a stream of its own."""
+def bus(url: str, kind: str = "EventBus", name: str = "default", stream: str = "") -> str:
+    """A bus on JetStream, in streams of its own, whose names begin with `stream`."""
     return f"""
 apiVersion: {EVENTS}
 kind: {kind}
 metadata: {{name: {name}}}
 spec:
-  jetstream: {{url: "{url}", stream: "{uuid.uuid4().hex[:8]}"}}
+  jetstream: {{url: "{url}", stream: "{stream or uuid.uuid4().hex[:8]}"}}
 ---"""
 
 

@@ -69,7 +69,8 @@ async def test_a_wrong_image_of_the_installation_is_told_and_the_old_one_works_o
         assert any(each in str(failed.value) for each in NOT_PULLED), failed.value
         with pytest.raises(RuntimeError) as told:
             await ofevents(shop.node, "status")
-        assert "0 of 1 replicas are available" in str(told.value), told.value
+        assert "0 of 1 replicas are available: ofevents-controller-" in str(told.value), told.value
+        assert any(each in str(told.value) for each in NOT_PULLED), told.value
         name = f"clock-{uuid.uuid4().hex[:4]}"
         await shop.apply(bus(nats.url) + clock(name))
         await shop.ready(f"eventsource/{name}")

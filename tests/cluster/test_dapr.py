@@ -1,4 +1,4 @@
-"""An EventBus on Dapr: a real daprd beside each worker, or in a Pod of its own.
+"""A source and an EventBus of Dapr: a real daprd beside each worker, or in a Pod of its own.
 
 Dapr's own control plane is not here; what it does to a Pod is done by the tests, see
 tests/servers/kube_dapr.py.
@@ -97,8 +97,15 @@ metadata:
   annotations: {{openfunction.io/dapr-service-mode: {mode}}}
 spec:
   eventBus: default
-  kafka:
-    orders: {{brokers: "{kafka.brokers}", topic: {name}}}
+  dapr:
+    orders:
+      topic: {name}
+      component:
+        type: pubsub.kafka
+        version: v1
+        metadata:
+        - {{name: brokers, value: "{kafka.brokers}"}}
+        - {{name: authType, value: none}}
 ---
 apiVersion: {EVENTS}
 kind: Trigger

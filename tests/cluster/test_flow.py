@@ -7,6 +7,7 @@ import json
 import uuid
 
 import aiohttp
+import nats as nats_client
 import pytest
 
 from tests.cluster.manifests import EVENTS, bus, function
@@ -332,8 +333,8 @@ spec:
 async def test_what_is_deleted_leaves_nothing_and_a_namespace_ends(
     shop: Shop, kafka: KafkaServer, nats: Nats
 ) -> None:
-    name = await topic(kafka)
-    sources = f"""{bus(nats.url)}
+    name, stream = await topic(kafka), uuid.uuid4().hex[:8]
+    sources = f"""{bus(nats.url, stream=stream)}
 apiVersion: {EVENTS}
 kind: EventSource
 metadata: {{name: shop}}
@@ -355,11 +356,20 @@ spec:
   - name: charge
     sink: {{uri: "http://nobody.invalid"}}
 """
+    client = await nats_client.connect(nats.url)
+
+    async def consumers() -> int:
+        found = await client.jetstream().streams_info()
+        return sum(
+            each.state.consumer_count for each in found if each.config.name.startswith(stream)
+        )
+
     mine = ("-l", "app.kubernetes.io/managed-by=ofevents")
     kinds = "deployments,replicasets,pods,services,configmaps,secrets,networkpolicies"
     await shop.apply(sources)
     await shop.ready("eventsource/shop", "trigger/billing")
     assert len((await shop.get("deployments"))["items"]) == 3
+    assert await consumers() > 0
     await shop.kubectl("delete", "trigger/billing", "eventsource/shop", "--timeout=60s")
 
     async def gone() -> bool:
@@ -368,6 +378,8 @@ spec:
 
     await until(gone, seconds=60, what="all that belonged to them is gone")
     assert (await shop.get("eventbus"))["items"], "what was not deleted stays"
+    assert await consumers() == 0
+    await client.close()
 
     await shop.apply(sources)
     await shop.ready("eventsource/shop", "trigger/billing")

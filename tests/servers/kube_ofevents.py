@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -42,15 +43,7 @@ class OwnImage:
 
     @property
     def name(self) -> str:
-        seen = hashlib.sha256()
-        for source in _SOURCES:
-            path = _ROOT / source
-            files = sorted(path.rglob("*")) if path.is_dir() else [path]
-            for file in files:
-                if file.is_file() and file.suffix != ".pyc":
-                    seen.update(str(file.relative_to(_ROOT)).encode())
-                    seen.update(file.read_bytes())
-        return f"localhost/ofevents:{seen.hexdigest()[:12]}"
+        return f"localhost/ofevents:{_sources()}"
 
     @property
     def _archive(self) -> Path:
@@ -90,6 +83,20 @@ class OwnImage:
 
 
 IMAGE: Final = OwnImage()
+
+
+@cache
+def _sources() -> str:
+    """A hash of what goes into the image, as it is when it is first asked for."""
+    seen = hashlib.sha256()
+    for source in _SOURCES:
+        path = _ROOT / source
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files:
+            if file.is_file() and file.suffix != ".pyc":
+                seen.update(str(file.relative_to(_ROOT)).encode())
+                seen.update(file.read_bytes())
+    return seen.hexdigest()[:12]
 
 
 def _known(name: str) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ofevents.api import dapr
+from ofevents.api.eventsource import PodTemplate
 from ofevents.api.resolved import HttpTarget, ResolvedSource
 from ofevents.api.secretref import only
 from ofevents.bus.dapr_components import manifests as bus_manifests
@@ -196,8 +197,8 @@ def _standalone(
         "securityContext": pods.unprivileged(),
         "terminationGracePeriodSeconds": pods.grace(spec),
     }
+    pod |= pods.placement(workload.template or PodTemplate())
     if workload.template is not None:
-        pod |= pods.placement(workload.template)
         # Such as dapr.io/config: it is daprd's, wherever that is.
         given = workload.template.annotations.items()
         asked = {name: value for name, value in given if name.startswith("dapr.io/")}

@@ -182,6 +182,14 @@ def test_the_template_is_added_and_takes_nothing_away() -> None:
     assert rendered["containers"][0]["resources"] == {"limits": {"memory": "1Gi"}}
 
 
+def test_an_account_that_is_no_longer_asked_for_is_given_back() -> None:
+    for mode in ("sidecar", "standalone"):
+        rendered = render(Workload(trigger(bus=DAPR, dapr_mode=mode)))
+        for each in rendered.manifests:
+            if each["kind"] == "Deployment":
+                assert each["spec"]["template"]["spec"]["serviceAccountName"] == "default"
+
+
 def test_a_pod_may_take_as_long_to_end_as_its_longest_call() -> None:
     slow = trigger().subscribers[0]
     slow = slow.model_copy(update={"delivery": slow.delivery.model_copy(update={"timeout": 300})})
