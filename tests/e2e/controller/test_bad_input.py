@@ -266,6 +266,8 @@ async def test_what_somebody_adds_is_left_and_what_is_ours_is_kept(
             if "f:replicas" in each["fieldsV1"].get("f:spec", {})
         }  # fmt: skip
         assert owners == {"ofevents"}
+        await cluster.delete(kinds.EVENT_SOURCE, "shared")
+        await gone(cluster, kinds.EVENT_SOURCE, "shared")
 
 
 async def test_controllers_of_two_versions(cluster: Cluster, bus: NatsServer) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from ofevents.cluster import kinds
 from tests.e2e.controller.rig import Cluster, resource, secret, trigger
+from tests.e2e.controller.test_leaving import gone
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
@@ -38,7 +39,7 @@ async def test_a_credential_is_in_a_secret_alone(cluster: Cluster, bus: NatsServ
     async with cluster.defined(*CRDS), cluster.controller():
         await cluster.apply(
             resource("EventBus", "plain", {"dapr": {"pubsub": pubsub, "state": state}}),
-            trigger("plain", eventBus="plain"),
+            trigger("plain", eventBus="plain", deletionPolicy="Retain"),
         )
         (deployment,) = await cluster.have("plain", 1)
         held = {
@@ -59,6 +60,7 @@ async def test_a_credential_is_in_a_secret_alone(cluster: Cluster, bus: NatsServ
         for kind in (*CRDS, kinds.CONFIG_MAP, kinds.DEPLOYMENT):
             assert "hunter2" not in str(await cluster.all(kind))
         await cluster.delete(kinds.TRIGGER, "plain")
+        await gone(cluster, kinds.TRIGGER, "plain")
 
 
 async def test_a_blocked_worker_keeps_its_component(cluster: Cluster, bus: NatsServer) -> None:
@@ -99,3 +101,4 @@ async def test_a_blocked_worker_keeps_its_component(cluster: Cluster, bus: NatsS
         await until(fewer, seconds=20, what="the one that is gone loads it no more")
         await cluster.have("share", 2)
         await cluster.delete(kinds.EVENT_SOURCE, "share")
+        await gone(cluster, kinds.EVENT_SOURCE, "share")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ofevents.cluster import kinds
-from ofevents.controller import farewell
+from ofevents.controller import farewell, reconcile
 from tests.e2e.controller.rig import Cluster, resource, trigger
 from tests.e2e.controller.test_foreign import REDIS, STATE
 from tests.e2e.controller.test_leaving import gone, told
@@ -94,6 +94,7 @@ async def test_nobody_is_held_for_ever(
     async with cluster.defined(*CRDS), cluster.controller():
         await begun(cluster, "hangs")
         monkeypatch.setattr(farewell, "PATIENCE", 1.0)
+        monkeypatch.setattr(reconcile, "LOOK_AGAIN", 1.0)
         await cluster.delete(kinds.TRIGGER, "hangs")
         await turned(cluster, "hangs")
         await gone(cluster, kinds.TRIGGER, "hangs")

@@ -10,6 +10,7 @@ from ofevents.cluster import kinds
 from ofevents.cluster.cache import name_of, owner_of
 from ofevents.cluster.kinds import Kind
 from tests.e2e.controller.rig import Cluster, Running, resource, trigger
+from tests.e2e.controller.test_leaving import gone
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
@@ -147,5 +148,10 @@ async def test_no_child_takes_over_what_is_there(cluster: Cluster, bus: NatsServ
                     return set(await children(cluster, owner)) == set(made[owner])
 
                 await until(whole, seconds=20, what=f"{owner} has all its children")
+            # No worker has run, so that none has anything to take away.
+            for name in ("taken-kafka", "taken-redis"):
+                await cluster.merge(kinds.TRIGGER, name, {"spec": {"deletionPolicy": "Retain"}})
             for owner, kind in OWNERS.items():
                 await cluster.delete(kind, owner)
+            for owner, kind in OWNERS.items():
+                await gone(cluster, kind, owner)

@@ -11,7 +11,7 @@ from ofevents.bus import topics
 from ofevents.bus.open import open_bus
 from ofevents.clock import SystemClock
 from ofevents.cluster import kinds
-from ofevents.controller import leaving
+from ofevents.controller import buses, leaving
 from tests.e2e.controller.rig import Cluster, cron, resource, trigger
 from tests.servers import until
 from tests.servers.nats import NatsServer
@@ -79,6 +79,7 @@ async def test_a_trigger_whose_bus_is_gone_can_be_deleted(
     cluster: Cluster, bus: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leaving, "GIVE_UP", 3.0)
+    monkeypatch.setattr(buses, "PATIENCE", 0.5)
     away = resource("EventBus", "away", {"jetstream": {"url": "nats://127.0.0.1:1"}})
     async with cluster.controller():
         await cluster.apply(away, trigger("orphan", eventBus="away"))

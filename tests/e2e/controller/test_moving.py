@@ -13,7 +13,7 @@ from ofevents.bus import topics
 from ofevents.bus.open import open_bus
 from ofevents.clock import SystemClock
 from ofevents.cluster import kinds
-from ofevents.controller import moving
+from ofevents.controller import buses, moving
 from ofevents.event import Event
 from ofevents.ports import Bus, Delivery, Message
 from tests.e2e.controller.rig import Cluster, cron, resource, trigger
@@ -171,6 +171,7 @@ async def test_the_bus_before_does_not_answer(
     cluster: Cluster, bus: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(moving, "GIVE_UP", 2.0)
+    monkeypatch.setattr(buses, "PATIENCE", 0.5)
     away = resource("EventBus", "gone-bus", {"jetstream": {"url": "nats://127.0.0.1:1"}})
     async with cluster.controller():
         await cluster.apply(away, trigger("flees", eventBus="gone-bus"))

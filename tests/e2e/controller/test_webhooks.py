@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ofevents.cluster import kinds
+from ofevents.cluster.cache import owner_of
 from ofevents.cluster.kinds import Kind
 from tests.e2e.controller.rig import Cluster, resource
 from tests.servers import until
@@ -19,12 +20,18 @@ def hooks(name: str, **more: Any) -> Any:
     return resource("EventSource", name, {"eventBus": "default", "webhook": {"in": more}})
 
 
-async def made(cluster: Cluster, kind: Kind, count: int) -> list[Any]:
-    """Wait until there are that many objects of that kind, and return them."""
+async def of(cluster: Cluster, owner: str, kind: Kind) -> list[Any]:
+    """Those of an EventSource."""
+    uid = (await cluster.get(kinds.EVENT_SOURCE, owner))["metadata"]["uid"]
+    return [each for each in await cluster.all(kind) if owner_of(each) == uid]
+
+
+async def made(cluster: Cluster, owner: str, kind: Kind, count: int) -> list[Any]:
+    """Wait until it has that many objects of that kind, and return them."""
     found: list[Any] = []
 
     async def there() -> bool:
-        found[:] = await cluster.all(kind)
+        found[:] = await of(cluster, owner, kind)
         return len(found) == count
 
     await until(there, seconds=20, what=f"{count} {kind.kind}")
@@ -42,13 +49,13 @@ async def test_an_ingress_follows_what_is_asked_for(cluster: Cluster, bus: NatsS
     async with cluster.controller():
         await cluster.apply(hooks("shown"))
         await cluster.have("shown", 1)
-        assert await cluster.all(kinds.INGRESS) == []
+        assert await of(cluster, "shown", kinds.INGRESS) == []
 
         annotations = {"example.com/body-size": "1m"}
         asked = {"className": "nginx", "host": "hooks.shop.example", "tlsSecret": "hooks"}
         ingress = {**asked, "annotations": annotations}
         await cluster.apply(hooks("shown", expose={"ingress": ingress}))
-        (found,) = await made(cluster, kinds.INGRESS, 1)
+        (found,) = await made(cluster, "shown", kinds.INGRESS, 1)
         (service,) = (
             each for each in await cluster.all(kinds.SERVICE)
             if each["metadata"]["name"] == found["metadata"]["name"]
@@ -64,13 +71,13 @@ async def test_an_ingress_follows_what_is_asked_for(cluster: Cluster, bus: NatsS
         await cluster.apply(hooks("shown", expose={"ingress": {"className": "nginx"}}))
 
         async def less() -> bool:
-            (now,) = await cluster.all(kinds.INGRESS)
+            (now,) = await of(cluster, "shown", kinds.INGRESS)
             annotated = annotations.keys() & now["metadata"]["annotations"].keys()
             return not ("tls" in now["spec"] or "host" in now["spec"]["rules"][0] or annotated)
 
         await until(less, seconds=20, what="what is no longer asked for is gone")
         await cluster.apply(hooks("shown"))
-        await made(cluster, kinds.INGRESS, 0)
+        await made(cluster, "shown", kinds.INGRESS, 0)
         await cluster.have("shown", 1)
 
 
@@ -87,7 +94,7 @@ async def test_a_gateway_api_that_comes_later(cluster: Cluster, bus: NatsServer)
         await cluster.becomes(kinds.EVENT_SOURCE, "routed", "Ready", "Running")
 
         async with cluster.defined(kinds.HTTP_ROUTE):
-            (found,) = await made(cluster, kinds.HTTP_ROUTE, 1)
+            (found,) = await made(cluster, "routed", kinds.HTTP_ROUTE, 1)
             assert found["spec"]["parentRefs"] == [{"namespace": "infra", "name": "public"}]
             await cluster.becomes(kinds.EVENT_SOURCE, "routed", "Warning", "None")
 
@@ -99,10 +106,10 @@ async def test_a_gateway_api_that_comes_later(cluster: Cluster, bus: NatsServer)
             await cluster.becomes(kinds.EVENT_SOURCE, "routed", "Warning", "None")
 
             await cluster.apply(hooks("routed"))
-            await made(cluster, kinds.HTTP_ROUTE, 0)
+            await made(cluster, "routed", kinds.HTTP_ROUTE, 0)
 
             await cluster.apply(hooks("routed", expose={"httpRoute": route}))
-            await made(cluster, kinds.HTTP_ROUTE, 1)
+            await made(cluster, "routed", kinds.HTTP_ROUTE, 1)
         await cluster.becomes(kinds.EVENT_SOURCE, "routed", "Warning", "GatewayNotInstalled")
         await cluster.becomes(kinds.EVENT_SOURCE, "routed", "Stalled", "None")
 
