@@ -17,6 +17,7 @@ from tests.e2e.runner.rig import Load, Shop, new_topic
 from tests.servers import until
 from tests.servers.kafka import KafkaServer
 from tests.servers.nats import NatsServer
+from tests.servers.sink import Answer
 
 pytestmark = [
     pytest.mark.server("kube"),
@@ -27,20 +28,27 @@ pytestmark = [
 SOURCE, TRIGGER = (kinds.EVENT_SOURCE, "shop"), (kinds.TRIGGER, "checkout")
 
 
-def version(calls: Calls, number: int) -> dict[str, Any]:
+def version(calls: Calls, number: int, **delivery: Any) -> dict[str, Any]:
     """A subscriber whose calls say of which version of the Trigger they are."""
-    payload = f'{{"n": event.data.n, "version": {number}}}'
-    return {"name": "charge", "payload": payload, "sink": calls.target("/charge")}
+    return {
+        "name": "charge",
+        "payload": f'{{"n": event.data.n, "version": {number}}}',
+        "sink": calls.target("/charge"),
+        "delivery": delivery,
+    }
 
 
 async def test_killed_workers_are_started_again_and_lose_nothing(
     shop: Shop, kafka: KafkaServer, nats: NatsServer, calls: Calls
 ) -> None:
     orders = Load(kafka, await new_topic(kafka))
+    calls.answers = {
+        "/charge": Answer(delay=0.08)
+    }  # so that the one that is killed has some in hand
     await shop.apply(
         shop.bus(nats.url),
         shop.source(kafka, orders.topic),
-        shop.trigger("checkout", version(calls, 1)),
+        shop.trigger("checkout", version(calls, 1, concurrency=4)),
     )
     await shop.rolled(SOURCE, TRIGGER)
     async with orders.going_on():
