@@ -53,7 +53,7 @@ cluster: setup ## what needs Pods, on a real node (after: make servers ARGS=--cl
 	$(BIN)/python -m tests.servers.kube_namespace $(PYTEST) tests/cluster -m cluster $(ARGS)
 
 soak: setup ## half an hour of load and faults (ARGS="--soak-minutes 2 --seed 1")
-	$(PYTEST) tests/e2e/faults -m soak $(ARGS)
+	$(PYTEST) tests/e2e/faults tests/e2e/controller -m soak $(ARGS)
 
 bench: setup ## the side-by-side benchmarks (ARGS="--json FILE --stage NAME")
 	$(BIN)/python -m bench $(ARGS)

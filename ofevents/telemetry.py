@@ -170,6 +170,7 @@ LogEvent = Literal[
     "standby",  # another controller holds the lease: this one waits
     "failed",  # a defect of ours: the controller goes on with the other resources
     "applied",  # the controller changed what a resource is made of
+    "removed",  # a Trigger has taken what it had on its bus away
 ]
 """Every log-event name; the key `event` of a log line."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, JsonValue
 
 from ofevents.api.messaging import NatsCredentials
 from ofevents.api.meta import Metadata, Model, ScaleOption, Tls, Written
@@ -12,10 +12,19 @@ from ofevents.api.platform import DaprComponent, DaprMetadata
 from ofevents.api.scalars import ByteSize, Duration
 
 _IGNORED = "OpenFunction's; accepted and not needed here."
+_STORAGE: Final[dict[str, JsonValue]] = {
+    "rule": "self.storage == oldSelf.storage || self.stream != oldSelf.stream || "
+    "(has(self.url) ? self.url : '') != (has(oldSelf.url) ? oldSelf.url : '')",
+    "message": "the storage of streams that exist cannot change: give other streams a name "
+    "(stream), or another server (url)",
+}
+"""The servers would keep them where they are, and nobody would know."""
 
 
 class JetStreamSpec(Model):
     """NATS JetStream; without a url, a server that ofevents runs itself."""
+
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [_STORAGE]})
 
     url: str | None = Field(
         default=None,

@@ -18,7 +18,7 @@ from ofevents.api.messaging import MqttSpec, NatsSpec, RabbitmqSpec, RedisSpec
 from ofevents.api.meta import SECRET_HINT, Anything, Metadata, Model, ScaleOption, Written
 from ofevents.api.platform import DaprSpec, FileSpec, KubernetesSpec
 from ofevents.api.sink import DeliverySettings, Sink
-from ofevents.api.webhook import WebhookSpec
+from ofevents.api.webhook import Expose, WebhookSpec
 
 
 class Attributes(Model):
@@ -98,6 +98,12 @@ class RabbitmqEntry(EntryFields, RabbitmqSpec):
 
 class WebhookEntry(EntryFields, WebhookSpec):
     """HTTP requests."""
+
+    expose: Expose | None = Field(
+        default=None,
+        description="Have an Ingress or an HTTPRoute made. Default: a Service alone, for callers "
+        "in the cluster. Read on the cluster only.",
+    )
 
 
 class KubernetesEntry(EntryFields, KubernetesSpec):

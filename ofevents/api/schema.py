@@ -33,6 +33,7 @@ _KEPT: Final = (
     "minProperties",
     "x-kubernetes-int-or-string",
     "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-validations",
 )
 
 

@@ -70,6 +70,56 @@ class ServerTls(Model):
     key: SecretText = Field(repr=False, description=f"Private key, PEM. {SECRET_HINT}")
 
 
+_HOST: Any = Field(
+    default=None,
+    pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+    description="Host name of the requests. Default: any.",
+)
+
+
+class Ingress(Model):
+    """An Ingress for the webhook's path, of the same name as its Service."""
+
+    class_name: str | None = Field(
+        default=None, description="Ingress class. Default: the cluster's."
+    )
+    host: str | None = _HOST
+    tls_secret: str | None = Field(
+        default=None,
+        description="Secret of type kubernetes.io/tls in this namespace, for HTTPS from outside.",
+    )
+    annotations: dict[str, str] = Field(
+        default_factory=dict, description="Annotations of the Ingress, for its controller."
+    )
+
+
+class HttpRoute(Model):
+    """An HTTPRoute of the Gateway API for the webhook's path, of the same name as its Service."""
+
+    gateway: str = Field(
+        pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        description="The Gateway that takes the requests: namespace/name, or the name of one in "
+        "this namespace. It must let routes of this namespace in.",
+    )
+    host: str | None = _HOST
+    annotations: dict[str, str] = Field(
+        default_factory=dict, description="Annotations of the HTTPRoute."
+    )
+
+
+class Expose(Model):
+    """How a webhook is reached from outside the cluster; read on the cluster only."""
+
+    ingress: Ingress | None = Field(default=None, description="By an Ingress.")
+    http_route: HttpRoute | None = Field(default=None, description="By a Gateway.")
+
+    @model_validator(mode="after")
+    def _some(self) -> Expose:
+        if self.ingress is None and self.http_route is None:
+            raise ValueError("expected ingress, httpRoute or both; leave `expose` out for none")
+        return self
+
+
 def _without_default(schema: dict[str, Any]) -> None:
     del schema["default"]
 

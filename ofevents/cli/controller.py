@@ -53,7 +53,12 @@ def controller(
     telemetry.configure_logging(level, json=log_format is LogFormat.json)
     admission = None
     if admission_port is not None:
-        admission = Admission(lease_namespace, port=admission_port, url=admission_url)
+        admission = Admission(
+            lease_namespace,
+            port=admission_port,
+            url=admission_url,
+            watched=tuple(namespace or ()),
+        )
     options = Options(
         platform=Platform(image=image, pull_policy=pull_policy),
         namespaces=tuple(namespace or ()),

@@ -47,6 +47,8 @@ def work(
     secrets: Path | None,
     log_level: LogLevel | None,
     log_format: LogFormat,
+    *,
+    remove: bool = False,
 ) -> None:
     """Read the spec and run its worker until a signal."""
     from ofevents import process, telemetry
@@ -55,4 +57,4 @@ def work(
     resolved = read(spec, kind, secrets)
     level = log_level.value if log_level else resolved.log_level
     telemetry.configure_logging(level, json=log_format is LogFormat.json)
-    process.run(run(resolved, host=host, port=port))
+    process.run(run(resolved, host=host, port=port, remove=remove))

@@ -2,12 +2,13 @@
 
 Nothing else remembers objects. Objects in it are never changed in place. Listeners are
 told of each real change; what we wrote ourselves is put here at once, so that a second
-look never acts on what was there before our write.
+look never acts on what was there before our write, and is told to nobody: its writer knows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ofevents.cluster.kinds import Kind
@@ -59,6 +60,7 @@ class Cache:
         self._owner = owner
         self._objects: dict[Name, Object] = {}
         self._owned: dict[str, set[Name]] = {}
+        self._heard: dict[Name, list[tuple[int, Object | None]]] = {}
 
     def get(self, namespace: str, name: str) -> Object | None:
         return self._objects.get((namespace, name))
@@ -77,18 +79,39 @@ class Cache:
         """What that owner controls; by its uid where nothing else was said."""
         return [self._objects[name] for name in sorted(self._owned.get(owner, ()))]
 
-    def put(self, object: Object, *, quiet: bool = False) -> None:
-        """Take a newer state; an older one, or the same, is no news.
+    @contextmanager
+    def writing(self, namespace: str, name: str) -> Iterator[Callable[[Object], None]]:
+        """Around a write of ours, which is given what the server has made of it.
 
-        `quiet`: it is our own write, whose writer knows already.
+        The watch often hears of a write before its answer is there. What is heard of the object
+        meanwhile is told when the write has ended, unless it is that write alone.
         """
+        heard = self._heard[namespace, name] = []
+        ours = 0
+
+        def written(object: Object) -> None:
+            nonlocal ours
+            ours = version_of(object)
+            self.put(object)
+
+        try:
+            yield written
+        finally:
+            del self._heard[namespace, name]
+            if any(version != ours for version, _ in heard):
+                self._listener(self.kind, heard[0][1], self._objects.get((namespace, name)))
+
+    def put(self, object: Object) -> None:
+        """Take a newer state; an older one, or the same, is no news."""
         name, before = name_of(object), self._objects.get(name_of(object))
         if before is not None and version_of(object) <= version_of(before):
             return
         object["metadata"].pop("managedFields", None)
         self._index(before, object)
         self._objects[name] = object
-        if not quiet:
+        if name in self._heard:
+            self._heard[name].append((version_of(object), before))
+        else:
             self._listener(self.kind, before, object)
 
     def remove(self, object: Object) -> None:

@@ -75,6 +75,10 @@ class Caches:
     def __getitem__(self, kind: Kind) -> Cache:
         return self._caches[kind]
 
+    def watches(self, namespace: str) -> bool:
+        """Whether what is in that namespace is known here."""
+        return self._namespaces == (None,) or namespace in self._namespaces
+
     async def run(self) -> None:
         """Follow until cancelled."""
         async with asyncio.TaskGroup() as group:

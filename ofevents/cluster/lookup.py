@@ -138,6 +138,9 @@ class ClusterLookUp:
         if found is not None:
             return found
         what = label(kind.kind, namespace, name)
+        if not self._caches.watches(namespace):
+            sentence = f"{what}: this controller does not look at namespace {namespace}"
+            raise NotFound(sentence, unseen=True)
         if not self._caches[kind].there:
             raise NotFound(f"{what}: this cluster has no {kind.kind} of {kind.api_version}")
         raise NotFound(f"there is no {what}", nearest(name, self._caches[kind].names(namespace)))

@@ -45,12 +45,14 @@ class Admission:
     Attributes:
         namespace: of the Service `ofevents-admission` and of the Secret.
         url: the API server calls this instead of the Service, when it is not in a cluster.
+        watched: the namespaces whose resources are checked; none is all.
     """
 
     namespace: str
     host: str = "0.0.0.0"
     port: int = 9443
     url: str | None = None
+    watched: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -189,7 +191,7 @@ def configuration(at: Admission, ca: str, policy: str = _POLICY) -> dict[str, An
             "namespace": at.namespace, "name": NAME, "port": 443, "path": f"/{HANDLER}",
         }  # fmt: skip
     resources = [kind.plural for kind in kinds.OWN]
-    webhook = {
+    webhook: dict[str, Any] = {
         "name": "validate.events.openfunction.io",
         "clientConfig": client,
         "rules": [
@@ -206,6 +208,10 @@ def configuration(at: Admission, ca: str, policy: str = _POLICY) -> dict[str, An
         "timeoutSeconds": _SECONDS,
         "admissionReviewVersions": ["v1"],
     }
+    if at.watched:
+        # In the others, it may be somebody else's to say what is right.
+        named = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [*at.watched]}
+        webhook["namespaceSelector"] = {"matchExpressions": [named]}
     return {
         "apiVersion": kinds.WEBHOOK.api_version,
         "kind": kinds.WEBHOOK.kind,

@@ -1,7 +1,9 @@
 """Children as rendered against children as they are: writes what differs, nothing else.
 
 By server-side apply with one field manager. What has our owner's uid and is no longer
-rendered is deleted; an object of the same name that somebody else made is refused.
+rendered is deleted; an object of the same name that somebody else made is refused. A worker
+of which something could not be written is not started or rolled either: it would run with
+what is somebody else's, or out of date.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import orjson
 
 from ofevents.cluster import kinds
 from ofevents.cluster.cache import Object, name_of, owner_of
-from ofevents.cluster.caches import Caches
+from ofevents.cluster.caches import INSTANCE, Caches
 from ofevents.cluster.client import Api, Refused
 from ofevents.cluster.kinds import Kind, kind_of
 from ofevents.controller.render import Owner
@@ -55,11 +57,14 @@ class Applier:
         Raises:
             Disconnected: the API server does not answer; call it again.
         """
-        done, wanted = Applied(), set()
+        done, wanted, lacking = Applied(), set(), set()
         for manifest in manifests:
-            kind = kind_of(manifest)
+            kind, worker = kind_of(manifest), manifest["metadata"]["labels"].get(INSTANCE)
             wanted.add((kind, *name_of(dict(manifest))))
-            await self._one(owner, kind, manifest, done)
+            if kind is kinds.DEPLOYMENT and worker in lacking:
+                continue
+            if not await self._one(owner, kind, manifest, done):
+                lacking.add(worker)
         for kind in kinds.CHILDREN:
             for live in self._caches[kind].owned(owner.uid):
                 child = (kind, *name_of(live))
@@ -78,7 +83,8 @@ class Applier:
 
     async def _one(
         self, owner: Owner, kind: Kind, manifest: Mapping[str, Any], done: Applied
-    ) -> None:
+    ) -> bool:
+        """Whether it is as it should be now."""
         stamped = _stamp(manifest)
         child = (kind, *name_of(stamped))
         live = self._caches[kind].get(child[1], child[2])
@@ -90,18 +96,19 @@ class Applier:
                 f"{kind.kind} {child[2]} exists and belongs to {_holder(live)}: it is not touched; "
                 "delete or rename it"
             )
-            return
+            return False
         if live is not None and self._same(child, stamped, live):
-            return
+            return True
         try:
-            written = await self._api.apply(stamped)
+            with self._caches[kind].writing(child[1], child[2]) as put:
+                put(written := await self._api.apply(stamped))
         except Refused as error:
-            done.refused.append(f"{kind.kind} {child[2]}: {error.message}")
-            return
-        self._caches[kind].put(written, quiet=True)
+            done.refused.append(f"{kind.kind} {child[2]}: {error.message}{_way_out(error)}")
+            return False
         if not holds(written, stamped):
             self._settled[child] = _hash(stamped), _outline(written, stamped)
         done.written.append(f"{kind.kind} {child[2]}")
+        return True
 
     def _same(self, child: _Child, stamped: Object, live: Object) -> bool:
         if (live["metadata"].get("annotations") or {}).get(HASH) != _hash(stamped):
@@ -110,6 +117,13 @@ class Applier:
         return holds(live, stamped) or (
             self._settled.get(child) == (_hash(stamped), _outline(live, stamped))
         )
+
+
+def _way_out(error: Refused) -> str:
+    """What a person can do where the object is in the way of what it should be."""
+    if error.status == 422 and "immutable" in error.message:
+        return "; that cannot be changed in place: delete the object, and it is made anew"
+    return ""
 
 
 def _stamp(manifest: Mapping[str, Any]) -> Object:

@@ -113,9 +113,14 @@ class Buses:
         self._used: dict[Key, set[str]] = {}
 
     async def ensure(
-        self, owner: Key, plans: tuple[BusPlan, ...], secrets: Mapping[str, UsedSecret]
+        self,
+        owner: Key,
+        plans: tuple[BusPlan, ...],
+        secrets: Mapping[str, UsedSecret],
+        *,
+        anew: bool = False,
     ) -> None:
-        """What its workers need on their buses; nothing where it was made before.
+        """What its workers need on their buses; nothing where it was made before, but `anew`.
 
         Raises:
             Disconnected: a bus does not answer; the owner is asked again when it does.
@@ -123,7 +128,7 @@ class Buses:
         links = [self.link(owner, plan.bus, secrets) for plan in plans]
         self.keep(owner, [link for link in links if link is not None])
         for link, plan in zip(links, plans, strict=True):
-            if link is None or link.ensured.get(owner) == plan.needs:
+            if link is None or (link.ensured.get(owner) == plan.needs and not anew):
                 continue
             bus = await link.bus()
             try:

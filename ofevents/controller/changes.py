@@ -28,6 +28,11 @@ class Changes:
         self._caches, self._workers = caches, Workers(caches)
         self.all()
 
+    @property
+    def opened(self) -> bool:
+        """Every resource has been asked for at least once."""
+        return self._caches is not None
+
     def all(self) -> None:
         """Everybody looks again, as when KEDA has been installed."""
         if self._caches is not None:

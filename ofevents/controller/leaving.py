@@ -7,38 +7,34 @@ be deleted.
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from typing import Any, Final
 
-from ofevents import trigger
 from ofevents.api.eventsource import EventSource
 from ofevents.api.resolved import ResolvedTrigger
 from ofevents.api.sink import Ref
 from ofevents.api.trigger import Trigger
-from ofevents.bus import topics
 from ofevents.clock import Clock
 from ofevents.cluster import kinds
 from ofevents.cluster.cache import Object
 from ofevents.cluster.caches import Caches
-from ofevents.cluster.client import Api
-from ofevents.cluster.lookup import ClusterLookUp, UsedSecret
+from ofevents.cluster.client import Api, Refused
+from ofevents.cluster.lookup import ClusterLookUp
 from ofevents.controller.apply import Applied, Applier
-from ofevents.controller.buses import Buses, Link
 from ofevents.controller.events import Recorder
+from ofevents.controller.farewell import Farewell
+from ofevents.controller.places import Place, Places, same
 from ofevents.controller.queue import Key
 from ofevents.controller.workers import Workers
-from ofevents.errors import Disconnected, OfeventsError
-from ofevents.ports import Bus
+from ofevents.errors import OfeventsError
 from ofevents.resolve import Loaded, NotFound, interpret
 from ofevents.resolve.scope import Scope
-from ofevents.resolve.sources import owner_of, resolve_implicit
+from ofevents.resolve.sources import resolve_implicit
 from ofevents.resolve.triggers import named_bus, resolve_trigger
 
 FINALIZER: Final = "events.openfunction.io/bus"
 GIVE_UP: Final = 60.0
 """Seconds after the deletion within which the bus must have answered."""
-_REMOVE: Final = 20.0
 
 
 class _Lenient(ClusterLookUp):
@@ -62,14 +58,16 @@ class Leaving:
         api: Api,
         caches: Caches,
         applier: Applier,
-        buses: Buses,
+        places: Places,
+        farewell: Farewell,
         recorder: Recorder,
         clock: Clock,
     ) -> None:
         self._api = api
         self._caches = caches
         self._applier = applier
-        self._buses = buses
+        self._places = places
+        self._farewell = farewell
         self._recorder = recorder
         self._workers = Workers(caches)
         self._clock = clock
@@ -82,6 +80,10 @@ class Leaving:
         """
         if FINALIZER not in (object["metadata"].get("finalizers") or ()):
             return True
+        uid = object["metadata"]["uid"]
+        for place in self._places.of(object):
+            if not await self._farewell.said(uid, place):
+                return False
         if not await self._ended(object):
             return False
         try:
@@ -90,10 +92,11 @@ class Leaving:
             if not self._late(object):
                 raise
             left = f"the bus did not answer ({error})"
+        await self._let_go(key, object)
+        self._farewell.forget(uid)
         if left:
             note = f"deleted, but its position, inboxes and dead letters stay on the bus: {left}"
             await self._recorder.tell(object, "LeftOnBus", note)
-        await self._let_go(key, object)
         return True
 
     async def _ended(self, object: Object) -> bool:
@@ -106,41 +109,34 @@ class Leaving:
         return not running and not self._caches[kinds.DEPLOYMENT].owned(uid)
 
     async def _remove(self, key: Key, object: Object) -> str:
-        """Remove its place on the bus; what was left and why, "" for nothing."""
+        """Remove its places on buses; what was left and why, "" for nothing."""
+        places, missing = self._named(object)
+        for place in self._places.of(object):
+            if not any(same(place.bus, each.bus) for each in places):
+                places.append(place)
+        if not places:
+            return missing
+        uid = object["metadata"]["uid"]
+        left = [
+            await self._places.clear(key, each)
+            for each in places
+            if not self._farewell.done(uid, each)
+        ]
+        return "; ".join(filter(None, left))
+
+    def _named(self, object: Object) -> tuple[list[Place], str]:
+        """Its place on the bus that it names; why there is none, where it names one."""
         loaded, _ = interpret(object)
         if loaded is None:
-            return "the resource has errors, so that it is not known what it was"
-        look_up = _Lenient(self._caches)
-        scope = Scope(loaded, look_up)
-        link, missing = self._link(key, scope, loaded, look_up.secrets)
-        if link is None:
-            return missing
-        spec = _spec(scope, loaded)
-        bus = await link.bus()
-        try:
-            async with asyncio.timeout(_REMOVE):
-                await _clear(bus, loaded, spec)
-        except TimeoutError:
-            raise Disconnected(f"EventBus {link.resolved.name} does not answer in time") from None
-        return ""
-
-    def _link(
-        self, key: Key, scope: Scope, loaded: Loaded, secrets: dict[str, UsedSecret]
-    ) -> tuple[Link | None, str]:
-        """Its bus as it is named, or else the one that it has used last."""
-        model = loaded.model
+            return [], "the resource has errors, so that it is not known what it was"
+        scope, model = Scope(loaded, _Lenient(self._caches)), loaded.model
         assert isinstance(model, (EventSource, Trigger))
-        name = model.spec.event_bus
-        if name is None:
-            return None, ""
-        resolved = named_bus(scope, ("spec", "eventBus"), name)
-        if resolved is not None:
-            if resolved.driver == "dapr":
-                return None, "a dapr bus can only be reached from inside its workers' Pods"
-            return self._buses.link(key, resolved, secrets), ""
-        if linked := self._buses.linked(key):
-            return linked[0], ""
-        return None, "; ".join(problem.sentence for problem in scope.problems if problem.blocks)
+        if model.spec.event_bus is None:
+            return [], ""
+        bus = named_bus(scope, ("spec", "eventBus"), model.spec.event_bus)
+        if bus is None:
+            return [], "; ".join(each.sentence for each in scope.problems if each.blocks)
+        return [Place(bus, _spec(scope, loaded))], ""
 
     def _late(self, object: Object) -> bool:
         stamp = object["metadata"]["deletionTimestamp"]
@@ -152,7 +148,12 @@ class Leaving:
         change: dict[str, Any] = {
             "metadata": {"finalizers": rest, "resourceVersion": metadata["resourceVersion"]}
         }
-        await self._api.patch(key[0], key[1], key[2], change)
+        try:
+            with self._caches[key[0]].writing(key[1], key[2]) as put:
+                put(await self._api.patch(key[0], key[1], key[2], change))
+        except Refused as error:
+            if error.status != 404:
+                raise
 
 
 def _spec(scope: Scope, loaded: Loaded) -> ResolvedTrigger | None:
@@ -160,13 +161,6 @@ def _spec(scope: Scope, loaded: Loaded) -> ResolvedTrigger | None:
         return resolve_trigger(scope, loaded.model)
     assert isinstance(loaded.model, EventSource)
     return resolve_implicit(scope, loaded.model)
-
-
-async def _clear(bus: Bus, loaded: Loaded, spec: ResolvedTrigger | None) -> None:
-    if spec is not None:
-        await trigger.remove(spec, bus)
-    if isinstance(loaded.model, EventSource):
-        await bus.remove(topics=[topics.dead(loaded.namespace, owner_of(loaded.model))])
 
 
 def needs_finalizer(object: Object) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ofevents.api.eventsource import EventSource
+from ofevents.api.eventsource import CUSTOM, EventSource
 from ofevents.api.resolved import ResolvedSource, ResolvedTrigger
 from ofevents.api.secretref import marker, markers, replace
 from ofevents.api.trigger import Trigger
@@ -98,18 +98,19 @@ def _workloads(
 ) -> Iterator[Workload]:
     model = loaded.model
     assert isinstance(model, (EventSource, Trigger)) or not list(workers)
-    scales: dict[tuple[str, str], Any] = {}
+    entries: dict[tuple[str, str], Any] = {}
     if isinstance(model, EventSource):
-        for kind, name, entry in model.spec.entries():
-            scales[kind, name] = getattr(entry, "scale_option", None)
+        entries = {(kind, name): entry for kind, name, entry in model.spec.entries()}
     for worker in workers:
+        expose = None
         if isinstance(worker, ResolvedSource):
-            kind = worker.source if (worker.source, worker.entry) in scales else "custom"
-            scale = scales[kind, worker.entry]
+            kind = worker.source if (worker.source, worker.entry) in entries else CUSTOM
+            entry = entries[kind, worker.entry]
+            scale, expose = entry.scale_option, getattr(entry, "expose", None)
         else:
             scale = model.spec.scale_option if isinstance(model, Trigger) else None
         assert isinstance(model, (EventSource, Trigger))
-        yield Workload(worker, model.spec.template, scale, _used(worker, secrets))
+        yield Workload(worker, model.spec.template, scale, _used(worker, secrets), expose)
 
 
 def _used(

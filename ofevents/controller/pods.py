@@ -57,9 +57,9 @@ def judge(
         return WorkerState(name, "ready", "ScaledToZero", "no worker runs while there is no lag")
     status = deployment.get("status") or {}
     known = status.get("observedGeneration") == deployment["metadata"].get("generation")
-    # `availableReplicas` counts the Pods of the spec before, too, while there are any.
     updated = status.get("updatedReplicas", 0)
-    whole = known and updated >= max(wanted, status.get("replicas", 0))
+    # While Pods of before are there, it is them who may be available.
+    whole = known and wanted <= updated == status.get("replicas", 0)
     if whole and status.get("availableReplicas", 0) >= wanted:
         return WorkerState(name, "ready", "Running")
     for pod in pods:
@@ -98,9 +98,14 @@ def _last_words(container: Mapping[str, Any]) -> str:
     return str(ended.get("message") or f"it ended with exit code {ended.get('exitCode')}")
 
 
+def address(pod: Object) -> str:
+    """Where it can be asked, "" while it has no address."""
+    return str((pod.get("status") or {}).get("podIP") or "")
+
+
 async def ask(pods: Iterable[Object]) -> dict[str, Mapping[str, Any]]:
     """What `/status` of each of these Pods says; one that does not answer is left out."""
-    asked = [pod for pod in pods if (pod.get("status") or {}).get("podIP")]
+    asked = [pod for pod in pods if address(pod)]
     if not asked:
         return {}
     timeout = aiohttp.ClientTimeout(total=_ANSWER)
@@ -110,8 +115,7 @@ async def ask(pods: Iterable[Object]) -> dict[str, Mapping[str, Any]]:
 
 
 async def _ask(session: aiohttp.ClientSession, pod: Object) -> Mapping[str, Any]:
-    address = pod["status"]["podIP"]
-    host = f"[{address}]" if ":" in address else address
+    host = f"[{address(pod)}]" if ":" in address(pod) else address(pod)
     try:
         async with session.get(f"http://{host}:{_port(pod)}/status") as answer:
             found = await answer.json()

@@ -11,34 +11,35 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from ofevents.api.resolved import HttpTarget, ResolvedSource, ResolvedTrigger
+from ofevents.api.resolved import ResolvedTrigger
 from ofevents.clock import Clock
 from ofevents.cluster import kinds
 from ofevents.cluster.cache import Object
 from ofevents.cluster.caches import Caches
 from ofevents.cluster.client import Api, Refused
 from ofevents.cluster.lookup import ClusterLookUp
-from ofevents.controller import pods as podstate
 from ofevents.controller import status as statuses
 from ofevents.controller.apply import Applied, Applier
 from ofevents.controller.buses import Buses
 from ofevents.controller.busstatus import bus_facts
 from ofevents.controller.depend import Dependencies
 from ofevents.controller.events import Recorder
+from ofevents.controller.farewell import Farewell
 from ofevents.controller.leaving import FINALIZER, Leaving, needs_finalizer
+from ofevents.controller.moving import Moving
+from ofevents.controller.places import Place, Places
 from ofevents.controller.plan import Plan, plan
 from ofevents.controller.queue import Key, WorkQueue
-from ofevents.controller.render import Owner, Platform, child_name, children
+from ofevents.controller.render import Owner, Platform, Workload, child_name, children
 from ofevents.controller.status import Facts
 from ofevents.controller.sweep import Sweeper, Users
 from ofevents.controller.workers import Workers
+from ofevents.controller.workerstatus import worker_facts
 from ofevents.errors import OfeventsError, TemporaryError
 from ofevents.telemetry import Log
 
 LOOK_AGAIN: Final = 10.0
-"""Seconds after which a worker that is not ready is asked again for the reason."""
-_PART: Final = ("Updating", "Scaling")
-"""What a worker is called of which a Pod is not ready, while others work."""
+"""Seconds after which a Pod that is not ready is asked again for the reason."""
 
 
 class Reconciler:
@@ -71,7 +72,10 @@ class Reconciler:
         self._sweeper = sweeper
         self._applier = Applier(api, caches)
         self._workers = Workers(caches)
-        self._leaving = Leaving(api, caches, self._applier, buses, recorder, clock)
+        places = Places(caches, buses)
+        farewell = Farewell(api, caches, self._applier, clock)
+        self._leaving = Leaving(api, caches, self._applier, places, farewell, recorder, clock)
+        self._moving = Moving(caches, self._applier, places, farewell, recorder, clock)
         self._log = Log()
 
     async def run(self) -> None:
@@ -145,16 +149,29 @@ class Reconciler:
             # them: they are made all the same.
             trouble.append((error.reason, str(error)))
             again = True
-        applied, warnings = await self._children(key, object, planned)
+        left = self._moving.left(object, planned)
+        applied, warnings = await self._children(key, object, planned, left)
+        if left and not trouble:
+            try:
+                waits = await self._moving.step(key, object, left)
+                if not waits:
+                    # Should both names stand for one server, its place there is gone, too.
+                    await self._buses.ensure(key, planned.buses, planned.secrets or {}, anew=True)
+                    applied, warnings = await self._children(key, object, planned)
+            except OfeventsError as error:
+                waits, again = str(error), True
+            if waits:
+                trouble.append(("Moving", waits))
+                self._queue.add_later(key, LOOK_AGAIN)
         trouble += [("NameTaken", text) for text in applied.foreign]
         trouble += [("ApplyRefused", text) for text in applied.refused]
         again = again or bool(applied.foreign or applied.refused)
-        facts = await self._facts(key, object, planned, trouble, warnings)
+        facts, asked = await worker_facts(object, planned, trouble, warnings, self._caches)
         await self._tell(object, facts)
         if applied.written or applied.deleted:
             self._log.info("applied", kind=key[0].kind, namespace=key[1], name=key[2],
                            written=applied.written, deleted=applied.deleted)  # fmt: skip
-        if any(one.state != "ready" or one.reason in _PART for one in facts.workers):
+        if asked:
             self._queue.add_later(key, LOOK_AGAIN)
         return again
 
@@ -188,8 +205,8 @@ class Reconciler:
                 "resourceVersion": metadata["resourceVersion"],
             }
         }
-        fresh = await self._api.patch(key[0], key[1], key[2], change)
-        self._caches[key[0]].put(fresh, quiet=True)
+        with self._caches[key[0]].writing(key[1], key[2]) as put:
+            put(fresh := await self._api.patch(key[0], key[1], key[2], change))
         return fresh
 
     def _sweep(self, key: Key, object: Object, planned: Plan) -> None:
@@ -204,56 +221,36 @@ class Reconciler:
         self._sweeper.has(key, links[0], users)
 
     async def _children(
-        self, key: Key, object: Object, planned: Plan
+        self, key: Key, object: Object, planned: Plan, left: Sequence[Place] = ()
     ) -> tuple[Applied, tuple[tuple[str, str], ...]]:
+        """Make its workers' children what they should be; of those in `left` they stay."""
         if planned.errors and not planned.denied:
             return Applied(), ()  # What runs is what the resource last said rightly.
         metadata = object["metadata"]
         owner = Owner(key[0].api_version, key[0].kind, key[1], key[2], metadata["uid"],
                       metadata.get("generation", 0))  # fmt: skip
-        workloads = () if planned.denied else planned.workloads
-        rendered = children(owner, workloads, self._installed())
-        applied = await self._applier.apply(
-            owner, rendered.manifests, keep=self._kept(owner, planned)
-        )
+        held = {child_name(each.trigger) for each in left if each.trigger is not None}
+        workloads = [
+            each
+            for each in planned.workloads
+            if not planned.denied and child_name(each.spec) not in held
+        ]
+        keep = self._kept(owner, planned, workloads, held)
+        also = self._workers.scopes(owner.uid, keep)
+        rendered = children(owner, workloads, self._installed(), also)
+        applied = await self._applier.apply(owner, rendered.manifests, keep=keep)
         return applied, rendered.warnings
 
     def _installed(self) -> Platform:
         return self._workers.installed(self._platform)
 
-    def _kept(self, owner: Owner, planned: Plan) -> Collection[str]:
+    def _kept(
+        self, owner: Owner, planned: Plan, workloads: Sequence[Workload], held: Collection[str]
+    ) -> Collection[str]:
         """What belongs to workers that cannot be rendered for now: it runs on as it is."""
-        if planned.denied or not planned.blocked:
+        if planned.denied or not (planned.blocked or held):
             return ()
-        return self._workers.names(owner.uid, without={
-            child_name(one.spec) for one in planned.workloads
-        })  # fmt: skip
-
-    async def _facts(
-        self,
-        key: Key,
-        object: Object,
-        planned: Plan,
-        trouble: list[tuple[str, str]],
-        warnings: Sequence[tuple[str, str]],
-    ) -> Facts:
-        told = list(warnings)
-        if plain := [one for one in planned.warnings if not one.blocks]:
-            told.append(("Questionable", statuses.sentences(plain)))
-        if planned.errors:
-            reason = "NotAllowed" if planned.denied else "Invalid"
-            trouble = [(reason, statuses.sentences(planned.errors)), *trouble]
-        trouble = [*trouble, *statuses.blocked(planned.blocked)]
-        states = []
-        for workload in planned.workloads:
-            name = child_name(workload.spec)
-            deployment = self._caches[kinds.DEPLOYMENT].get(key[1], name)
-            pods = self._workers.pods(deployment) if deployment is not None else []
-            reports = await podstate.ask(pod for pod in pods if not podstate.ready(pod))
-            states.append(podstate.judge(_title(workload.spec), deployment, pods, reports))
-        idle = ("True", "NothingToRun", "it has no source")
-        suspended = bool((object.get("spec") or {}).get("suspend"))
-        return Facts(trouble, told, states, idle, _sink(planned), suspended)  # type: ignore[arg-type]
+        return self._workers.names(owner.uid, without={child_name(one.spec) for one in workloads})
 
     async def _tell(self, object: Object, facts: Facts) -> None:
         """Write the status if it differs from what is there."""
@@ -270,24 +267,7 @@ class Reconciler:
             "metadata": named,
             "status": status,
         }
-        fresh = await self._api.apply(manifest, sub="status")
-        self._caches[kinds.kind_of(object)].put(fresh, quiet=True)
+        cache = self._caches[kinds.kind_of(object)]
+        with cache.writing(metadata.get("namespace", ""), metadata["name"]) as put:
+            put(await self._api.apply(manifest, sub="status"))
         await self._recorder.changed(object, changed)
-
-
-def _title(spec: Any) -> str:
-    return f"{spec.source}/{spec.entry}" if isinstance(spec, ResolvedSource) else "trigger"
-
-
-def _sink(planned: Plan) -> str | None:
-    """Where an EventSource's events are delivered, without a login that the address may have."""
-    for workload in planned.workloads:
-        spec = workload.spec
-        if isinstance(spec, ResolvedSource):
-            target = spec.target
-        else:
-            target = spec.subscribers[0].target if spec.implicit else None
-        if isinstance(target, HttpTarget):
-            scheme, _, rest = target.uri.partition("://")
-            return f"{scheme}://{rest.rpartition('@')[2]}"
-    return None

@@ -79,9 +79,20 @@ RIGHTS: Final = (
     Right("", ("configmaps",), _MAKE, "resolved specs without credentials"),
     Right("apps", ("deployments",), _MAKE, "the workers"),
     Right("", ("pods",), _READ, "why a worker is not ready"),
-    Right("networking.k8s.io", ("networkpolicies", "ingresses"), _MAKE, "who reaches a worker"),
+    Right("networking.k8s.io", ("networkpolicies",), _MAKE, "who reaches a worker"),
+    Right(
+        "networking.k8s.io",
+        ("ingresses",),
+        _MAKE,
+        "webhooks that ask for one (expose.ingress): whoever may write EventSources has it made",
+    ),
     Right("policy", ("poddisruptionbudgets",), _MAKE, "workers of several replicas"),
-    Right("gateway.networking.k8s.io", ("httproutes",), _MAKE, "webhooks by a Gateway"),
+    Right(
+        "gateway.networking.k8s.io",
+        ("httproutes",),
+        _MAKE,
+        "webhooks that ask for one (expose.httpRoute)",
+    ),
     Right(
         "dapr.io",
         ("components", "resiliencies", "subscriptions"),

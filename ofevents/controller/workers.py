@@ -41,6 +41,14 @@ class Workers:
             if not any(name == one or name.startswith(f"{one}-") for one in without)
         }
 
+    def scopes(self, uid: str, kept: Collection[str]) -> dict[str, list[str]]:
+        """An owner's Dapr components, each with those of its workers in `kept` that load it."""
+        return {
+            name_of(live)[1]: [app for app in live.get("scopes") or () if app in kept]
+            for kind in (kinds.COMPONENT, kinds.RESILIENCY, kinds.SUBSCRIPTION)
+            for live in self._caches[kind].owned(uid)
+        }
+
     def running(self, object: Object) -> bool:
         """Whether a Pod of that resource is there, on its way out or not."""
         metadata = object["metadata"]
@@ -54,8 +62,12 @@ class Workers:
 
     def installed(self, platform: Platform) -> Platform:
         """The platform with what the cluster serves now."""
-        keda = self._caches[kinds.SCALED_OBJECT].there
-        return replace(platform, keda=keda, dapr=self._caches[kinds.COMPONENT].there)
+        return replace(
+            platform,
+            keda=self._caches[kinds.SCALED_OBJECT].there,
+            dapr=self._caches[kinds.COMPONENT].there,
+            gateway=self._caches[kinds.HTTP_ROUTE].there,
+        )
 
     def owner(self, kind: Kind, object: Object) -> Key | None:
         """The EventSource or Trigger that a child or Pod belongs to."""

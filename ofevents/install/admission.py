@@ -28,14 +28,8 @@ def webhook(settings: Settings) -> Object:
 
     In the chosen namespaces only, where some are chosen: others may be somebody else's.
     """
-    made = configuration(Admission(settings.namespace), "", settings.admission.failure_policy)
+    at = Admission(settings.namespace, watched=settings.namespaces)
+    made = configuration(at, "", settings.admission.failure_policy)
     [hook] = made["webhooks"]
     del hook["clientConfig"]["caBundle"]
-    if settings.namespaces:
-        expression = {
-            "key": "kubernetes.io/metadata.name",
-            "operator": "In",
-            "values": list(settings.namespaces),
-        }
-        hook["namespaceSelector"] = {"matchExpressions": [expression]}
     return {**made, "metadata": metadata(settings, NAME, "")}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from ofevents.cluster.client import Api, Refused
@@ -134,7 +134,7 @@ async def survey(api: Api, namespace: str) -> Survey:
     counts = await resources(api)
     if nothing_but_crds(found):
         raise await absent(api, namespace, left=found, counts=counts)
-    rows = [_row(each, counts) for each in found]
+    rows = [await _why(api, _row(each, counts)) for each in found]
     [*deployments] = [each for each in found if each["kind"] == DEPLOYMENT.kind]
     rows += _missing(namespace, found, deployments)
     leases: list[Object] = []
@@ -197,6 +197,13 @@ def _row(found: Object, counts: dict[str, int]) -> Row:
     return Row(found["kind"], metadata.get("namespace", ""), metadata["name"], ok, state)
 
 
+async def _why(api: Api, row: Row) -> Row:
+    """With what the controller's Pods say, where they are not up."""
+    if row.kind != DEPLOYMENT.kind or row.ok is not False:
+        return row
+    return replace(row, state=f"{row.state}: {await troubles(api, row.namespace)}")
+
+
 def _state(found: Object, counts: dict[str, int]) -> tuple[bool | None, str]:
     kind = kind_of(found)
     if kind == DEPLOYMENT:
@@ -228,9 +235,8 @@ def rollout(deployment: Object) -> tuple[int, int]:
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return 0, wanted
     updated = status.get("updatedReplicas", 0)
-    # Those that are available may be of the version before, as long as there are any.
-    before = max(0, status.get("replicas", 0) - updated)
-    return min(updated, max(0, status.get("availableReplicas", 0) - before)), wanted
+    old = status.get("replicas", 0) - updated  # which may be all that are available
+    return min(updated, max(0, status.get("availableReplicas", 0) - old)), wanted
 
 
 async def troubles(api: Api, namespace: str) -> str:

@@ -111,8 +111,10 @@ def _check(documents: list[Any], path: Path, kind: Kind) -> Spec:
         ) from None
 
 
-async def run(spec: Spec, *, host: str, port: int | None) -> None:
+async def run(spec: Spec, *, host: str, port: int | None, remove: bool = False) -> None:
     """Run that worker until SIGINT or SIGTERM, and drain it; `port` None has no probes.
+
+    With `remove`, a Trigger takes away what it has on its bus, instead of working.
 
     Raises:
         ConfigError: the worker, or the probes' port, cannot be used.
@@ -137,6 +139,8 @@ async def run(spec: Spec, *, host: str, port: int | None) -> None:
                 )
             if isinstance(spec, ResolvedSource):
                 await source.run(spec, health=health, clock=clock, stop=stop.event)
+            elif remove:
+                await trigger.run_removal(spec, health=health, clock=clock, stop=stop.event)
             else:
                 await trigger.run(spec, health=health, clock=clock, stop=stop.event)
             if serving is not None:

@@ -79,7 +79,8 @@ class BusFeatures:
             else for the ack wait (three times `hold`), and until the group's consumers
             change.
         wide: as many messages are in hand at once as `in_flight` allows; else the bus may
-            hand out fewer, one at least, before some are settled.
+            hand out fewer, one at least, before some are settled, so that nothing should
+            wait in hand that can wait in an inbox.
         attempts: `Received.attempt` counts deliveries to consumers that died too.
         counts: `inspect` counts messages; else it tells what this process has in hand.
         removes: `remove` deletes messages, and a group under its consumers.

@@ -22,13 +22,15 @@ from ofevents.resolve.problems import nearest
 class NotFound(Exception):
     """A reference that leads nowhere; the message says what is missing.
 
-    `near` is the name that was probably meant, "" for none.
+    `near` is the name that was probably meant, "" for none; `unseen` is for what may be
+    there, and is where nothing can be looked at.
     """
 
-    def __init__(self, message: str, near: str = "") -> None:
+    def __init__(self, message: str, near: str = "", *, unseen: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.near = near
+        self.unseen = unseen
 
 
 @dataclass(frozen=True, slots=True)

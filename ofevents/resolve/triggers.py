@@ -144,7 +144,9 @@ def _check_origin(
     try:
         source = look_up.event_source(namespace, name)
     except NotFound as missing:
-        scope.warn((*path, "eventSource"), missing.message, near=missing.near)
+        # Whether it lets this namespace read its events cannot be seen, so it is not read.
+        scope.warn((*path, "eventSource"), missing.message, near=missing.near,
+                   blocks=missing.unseen)  # fmt: skip
         return
     events = [entry for _, entry, _ in source.spec.entries()]
     if event not in events:

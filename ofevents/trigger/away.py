@@ -51,14 +51,26 @@ class Away:
 
     Attributes:
         evidence: as this worker knows it.
-        changed: called with it whenever `evidence.closed` has changed.
+        refused: whether a call of this very worker was answered that it is called wrongly.
+            What others were answered may have to do with how they were set up.
+        changed: called with the evidence whenever `evidence.closed` has changed.
+        told: called when `refused` has become true.
     """
 
     def __init__(
-        self, store: Store, key: str, *, clock: Clock, changed: Callable[[Evidence], None], log: Log
+        self,
+        store: Store,
+        key: str,
+        *,
+        clock: Clock,
+        changed: Callable[[Evidence], None],
+        told: Callable[[], None],
+        log: Log,
     ) -> None:
         self.evidence = NOTHING
+        self.refused = False
         self.changed = changed
+        self.told = told
         self._store = store
         self._key = key
         self._clock = clock
@@ -94,7 +106,14 @@ class Away:
             # Many fail together: the first one here writes for all that wait behind it.
             if self._pending:
                 await self._merge()
+        self._witness(failure)
         return self.closed
+
+    def _witness(self, failure: Failure) -> None:
+        """It is known at first hand that the subscriber is called wrongly."""
+        if failure.wrong and self.closed and not self.refused:
+            self.refused = True
+            self.told()
 
     async def _merge(self) -> None:
         failures, self._pending = self._pending, []
@@ -121,12 +140,12 @@ class Away:
     async def probe_failed(self, failure: Failure) -> None:
         """The probe that this worker has made failed."""
         new = self.evidence.probed(failure)
-        if new is self.evidence:
-            return
-        try:
-            self._adopt(new, await self._write(new))
-        except TemporaryError:
-            pass  # the next look tells what another worker has written, or the next probe
+        if new is not self.evidence:
+            try:
+                self._adopt(new, await self._write(new))
+            except TemporaryError:
+                pass  # the next look tells what another worker has written, or the next probe
+        self._witness(failure)
 
     async def claim(self) -> bool:
         """Whether this worker shall make a probe now."""
@@ -219,6 +238,8 @@ class Away:
             self._held_from = self._clock.monotonic()
         if evidence.closed == before.closed:
             return
+        if not evidence.closed:
+            self.refused = False
         if evidence.closed:
             self._log.warning("away", reason=evidence.closed, error=evidence.error)
         elif before.closed:

@@ -15,7 +15,15 @@ from dataclasses import dataclass
 
 from ofevents.api.resolved import ResolvedSubscriber, ResolvedTrigger
 from ofevents.clock import Clock
-from ofevents.errors import BusFull, OfeventsError, PermanentError, TooLarge, Unavailable
+from ofevents.errors import (
+    BusFull,
+    Misconfigured,
+    OfeventsError,
+    PermanentError,
+    SubscriberAway,
+    TooLarge,
+    Unavailable,
+)
 from ofevents.health import WorkerHealth
 from ofevents.ports import Bus, Delivery, Subscriber
 from ofevents.subscriber import DeadLetters, GivenUp, Postponed, pipeline
@@ -187,14 +195,23 @@ async def open_handover(
 
     def changed(evidence: Evidence) -> None:
         AWAY.labels(*labels(subscriber_id)).set(evidence.closed is not None)
-        report(subscriber.name, "calls", evidence.trouble)
+        tell()
         door.turned(evidence)
+
+    def tell() -> None:
+        trouble = away.evidence.trouble
+        if isinstance(trouble, Misconfigured) and not away.refused:
+            # Hearsay holds up no roll-out: its purpose may be to put right what the workers
+            # of before were refused for.
+            trouble = SubscriberAway(f"another worker was refused: {trouble}")
+        report(subscriber.name, "calls", trouble)
 
     away = Away(
         bus.store,
         key_of(spec.namespace, spec.owner, subscriber.name),
         clock=clock,
         changed=changed,
+        told=tell,
         log=Log(subscriber=subscriber_id),
     )
     door = Door(
@@ -222,7 +239,9 @@ async def open_handover(
         subscriber_id=subscriber_id,
         clock=clock,
         reply_topic=subscriber.reply_topic,
-        hold=bus.hold,
+        # On a bus that hands out few at once, what waits in hand would keep back all others:
+        # the healthy neighbour's events, and those that tell an outage from a poison event.
+        hold=bus.hold if bus.features.wide else 0.0,
         observer=door,
     )
     async with dead_letters, way as inner:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import uuid
 from collections.abc import AsyncIterator, Generator
+from contextlib import suppress
 
 import pytest
 import pytest_asyncio
@@ -36,7 +37,8 @@ async def namespace(node: KubeNode) -> AsyncIterator[str]:
     name = f"test-{uuid.uuid4().hex[:8]}"
     await node.create_namespace(name)
     yield name
-    await node.call("DELETE", f"/api/v1/namespaces/{name}")
+    with suppress(LookupError):  # a test may have deleted it
+        await node.call("DELETE", f"/api/v1/namespaces/{name}")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -69,15 +71,14 @@ async def shop(
     """A namespace with ofevents at work; what its Pods said is shown when the test fails."""
     shop = Shop(installed, namespace)
     yield shop
-    if getattr(request.node, "failed", False):
-        sys.stdout.write(await shop.describe())
+    await shop.show_if_failed(request.node)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let the fixture `shop` know."""
+    """Let `Shop.show_if_failed` know."""
     report = yield
     if report.when == "call" and report.failed:
         item.failed = True  # type: ignore[attr-defined]

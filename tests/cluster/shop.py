@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tests.servers import kube_config, until
 from tests.servers.kube_node import KubeNode
 
+_READY = {"type": "Ready", "status": "True"}
 KINDS = "eventbuses,eventsources,triggers"
+_GROUP = "/apis/events.openfunction.io/v1alpha1"
+_PLURALS = {"eventbus": "eventbuses", "eventsource": "eventsources", "trigger": "triggers"}
+_POLL = 0.2
 
 
 class Nats(NamedTuple):
@@ -38,9 +43,18 @@ class Shop:
         """A resource, or the list of them."""
         return json.loads(await self.kubectl("get", kind, *filter(None, [name]), "-o", "json"))
 
+    async def _resource(self, kind: str, name: str) -> Any:
+        """One of ours, `{}` while there is none; asked without a process, for polling."""
+        scope = "" if kind == "clustereventbus" else f"namespaces/{self.namespace}/"
+        plural = _PLURALS.get(kind, "clustereventbuses")
+        try:
+            return await self.node.call("GET", f"{_GROUP}/{scope}{plural}/{name}")
+        except LookupError:
+            return {}
+
     async def condition(self, kind: str, name: str, type: str = "Ready") -> dict[str, Any]:
         """A condition, `{}` while there is none."""
-        found = await self.get(kind, name)
+        found = await self._resource(kind, name)
         conditions = found.get("status", {}).get("conditions", ())
         return next((each for each in conditions if each["type"] == type), {})
 
@@ -58,11 +72,13 @@ class Shop:
         seen: dict[str, Any] = {}
 
         async def has() -> bool:
-            resource = await self.get(kind, name)
+            await asyncio.sleep(_POLL)
+            resource = await self._resource(kind, name)
             found = resource.get("status", {})
             seen.clear()
             seen.update(next((c for c in found.get("conditions", ()) if c["type"] == type), {}))
-            current = seen.get("observedGeneration") == resource["metadata"]["generation"]
+            generation = resource.get("metadata", {}).get("generation", 0)
+            current = seen.get("observedGeneration") == generation
             right = seen.get("status") == status and reason in (None, seen.get("reason"))
             return current and right
 
@@ -91,6 +107,17 @@ class Shop:
         return [
             pod for pod in json.loads(found)["items"] if "deletionTimestamp" not in pod["metadata"]
         ]
+
+    async def workers(self, owner: str) -> int:
+        """How many Ready Pods the resource of that name has."""
+        pods = await self.pods(f"app.kubernetes.io/part-of={owner}")
+        ready = [each["status"].get("conditions", ()) for each in pods]
+        return sum(any(_READY.items() <= each.items() for each in one) for one in ready)
+
+    async def show_if_failed(self, test: Any) -> None:
+        """Print `describe` with the output of a test (pytest's node) that has failed."""
+        if getattr(test, "failed", False):
+            sys.stdout.write(await self.describe())
 
     async def describe(self) -> str:
         """All that a person would ask for when something is wrong."""

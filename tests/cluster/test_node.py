@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.cluster.pods import answers, ask, ready, web
+from tests.servers import until
 from tests.servers.kube_node import KubeNode
 
 pytestmark = [pytest.mark.cluster, pytest.mark.server("kubernetes"), pytest.mark.timeout(300)]
@@ -27,6 +28,18 @@ def identities(pods: list[Any]) -> set[tuple[str, int]]:
     }
 
 
+async def reached(names: set[str], url: str) -> None:
+    """Wait until all those, and nobody else, have answered: one by one they join a Service."""
+    seen: set[str] = set()
+
+    async def all_of_them() -> bool:
+        seen.add((await answers(url))["host"])
+        return seen >= names
+
+    await until(all_of_them, seconds=30, what=f"{names} answer at {url}")
+    assert seen == names
+
+
 async def test_a_deployment_runs_and_is_reached(node: KubeNode, namespace: str) -> None:
     await node.apply(*web(namespace))
     pods = await ready(node, namespace, 2)
@@ -37,15 +50,11 @@ async def test_a_deployment_runs_and_is_reached(node: KubeNode, namespace: str) 
     assert {each["uid"] for each in said} == {65532}
     assert {each["root"] for each in said} == {"open /written: read-only file system"}
     # By the Service's name: from the test process, and from one Pod to the other.
-    hosts = {(await answers(f"{service}/whoami"))["host"] for _ in range(20)}
-    assert hosts == {each["host"] for each in said}
+    names = {each["host"] for each in said}
+    await reached(names, f"{service}/whoami")
     inner = quote(f"http://web.{namespace}/whoami")
-    hosts = {
-        (await answers(f"http://{address}:8080/get?url={inner}"))["host"]
-        for address in addresses(pods)
-        for _ in range(10)
-    }
-    assert hosts == {each["host"] for each in said}
+    for address in addresses(pods):
+        await reached(names, f"http://{address}:8080/get?url={inner}")
 
 
 async def test_a_pod_reaches_what_the_test_serves_and_nothing_outside(

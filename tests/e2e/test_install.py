@@ -158,7 +158,8 @@ async def test_what_is_installed_is_shown_and_goes_again(cluster: Cluster) -> No
     code, status = await cluster.status("whole")
     states = {row["kind"]: row["state"] for row in status["objects"]}
     assert code == 1
-    assert states["Deployment"] == "0 of 2 replicas are available"
+    there_is_none = "there is no Pod of ofevents-controller yet"
+    assert states["Deployment"] == f"0 of 2 replicas are available: {there_is_none}"
     assert states["ValidatingWebhookConfiguration"] == "waits for the controller's certificate"
 
     again = await cluster.outcomes("install", "-n", "whole", "--no-wait")

@@ -1,13 +1,12 @@
 """What is rendered, judged by a real API server with strict field validation.
 
-KEDA's and Dapr's objects are judged too where their CRDs are in Go's module cache; elsewhere
-only Kubernetes' own are.
+KEDA's, Dapr's and the Gateway API's objects are judged too where their CRDs are in Go's module
+cache; elsewhere only Kubernetes' own are.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ import yaml
 
 from ofevents.api.eventsource import PodTemplate
 from ofevents.api.meta import ScaleOption
+from ofevents.api.webhook import Expose, HttpRoute, Ingress
 from ofevents.cluster.kinds import kind_of
-from ofevents.controller.render import Exposure, Workload, children
+from ofevents.controller.render import Workload, children
 from tests.servers import until
 from tests.servers.kube_api import KubeApi
 from tests.unit.controller.render.samples import (
@@ -34,16 +34,17 @@ from tests.unit.controller.render.samples import (
 
 pytestmark = [pytest.mark.server("kube"), pytest.mark.timeout(120)]
 
-MODULES = Path(os.environ.get("GOMODCACHE") or Path.home() / "go/pkg/mod") / "github.com"
+MODULES = Path(os.environ.get("GOMODCACHE") or Path.home() / "go/pkg/mod")
 CRDS = sorted(
     {
         each.name: each
         for pattern in (
-            "kedacore/keda/v2@*/config/crd/bases/keda.sh_scaledobjects.yaml",
-            "kedacore/keda/v2@*/config/crd/bases/keda.sh_triggerauthentications.yaml",
-            "dapr/dapr@*/charts/dapr/crds/components.yaml",
-            "dapr/dapr@*/charts/dapr/crds/resiliency.yaml",
-            "dapr/dapr@*/charts/dapr/crds/subscription.yaml",
+            "github.com/kedacore/keda/v2@*/config/crd/bases/keda.sh_scaledobjects.yaml",
+            "github.com/kedacore/keda/v2@*/config/crd/bases/keda.sh_triggerauthentications.yaml",
+            "github.com/dapr/dapr@*/charts/dapr/crds/components.yaml",
+            "github.com/dapr/dapr@*/charts/dapr/crds/resiliency.yaml",
+            "github.com/dapr/dapr@*/charts/dapr/crds/subscription.yaml",
+            "sigs.k8s.io/gateway-api@*/config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
         )
         for each in MODULES.glob(pattern)
     }.values()
@@ -58,6 +59,12 @@ CORE = {
     "Ingress",
 }
 SCALE = ScaleOption(min_replica_count=2, max_replica_count=5, cooldown_period=30)
+EXPOSE = Expose(
+    ingress=Ingress(
+        class_name="nginx", host="*.shop.example", tls_secret="hooks", annotations={"a": "b"}
+    ),
+    http_route=HttpRoute(gateway="infra/front", host="hooks.shop.example"),
+)
 TEMPLATE = PodTemplate(
     labels={"team": "shop"},
     annotations={"note": "x"},
@@ -82,7 +89,7 @@ def workloads() -> list[Workload]:
         Workload(source("redis", spec=redis), None, SCALE),
         Workload(source("rabbitmq", spec={"url": "amqp://u:p@r", "queue": "q"}), None, SCALE),
         Workload(source(bus=None)),
-        Workload(webhook()),
+        Workload(webhook(), expose=EXPOSE),
         Workload(trigger("scaled"), TEMPLATE, SCALE),
         Workload(trigger("dapr", bus=DAPR), None, SCALE),
         Workload(trigger("apart", bus=DAPR, dapr_mode="standalone")),
@@ -90,9 +97,7 @@ def workloads() -> list[Workload]:
 
 
 async def test_the_api_server_takes_every_child_as_it_is(tmp_path: Path) -> None:
-    exposure = Exposure(host="hooks.shop", ingress_class="nginx", tls_secret="hooks")
-    platform = replace(PLATFORM, exposure=exposure)
-    manifests = children(OWNER, workloads(), platform).manifests
+    manifests = children(OWNER, workloads(), PLATFORM).manifests
     async with KubeApi(tmp_path) as api:
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
         await api.call("POST", "/api/v1/namespaces", namespace)

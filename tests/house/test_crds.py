@@ -18,6 +18,7 @@ ALLOWED = {
     "description", "type", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength",
     "minItems", "maxItems", "minProperties", "default", "properties", "required", "items",
     "additionalProperties", "x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-validations",
 }  # fmt: skip
 
 

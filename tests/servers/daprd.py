@@ -38,6 +38,7 @@ DAPRD: Final = Build(
     commands={"daprd": "."},
     takes="3 minutes",
     link=f"-X github.com/dapr/dapr/pkg/buildinfo.version={VERSION}",
+    files=("crds", "github.com/dapr/dapr", "charts/dapr/crds"),
 )
 
 

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
+import psutil
 import trustme
 import yaml
 
@@ -137,7 +138,7 @@ class KubeApi:
             "--authorization-mode=RBAC",
             *self.extra_flags(),
         )
-        await self.until(self._ready, "kube-apiserver answers")
+        await self.until(self.answers, "kube-apiserver answers")
 
     def run(self, name: str, *command: str, env: dict[str, str] | None = None) -> None:
         """Start a process that `kill` ends, with its log in the folder."""
@@ -171,7 +172,8 @@ class KubeApi:
             f"--- {each.stem}\n{each.read_text(errors='replace')[-2000:]}" for each in logs
         )
 
-    async def _ready(self) -> bool:
+    async def answers(self) -> bool:
+        """Whether it is ready, with its etcd."""
         try:
             await self.call("GET", "/readyz")
             await self.call("GET", "/api/v1/namespaces/default")
@@ -185,6 +187,11 @@ class KubeApi:
         if process is not None:
             process.kill()
             await asyncio.to_thread(process.wait)
+
+    def work(self) -> float:
+        """Seconds of the processor that its processes have taken so far."""
+        taken = (psutil.Process(each.pid).cpu_times() for each in self._processes.values())
+        return sum(each.user + each.system for each in taken)
 
     async def kill_api(self) -> None:
         """SIGKILL the API server alone; `restart` brings it back."""

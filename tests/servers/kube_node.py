@@ -227,6 +227,16 @@ class KubeNode(KubeApi):
         """Make the images of an archive (OCI or docker, see kube_image.py) known to the node."""
         await self._ctr("images", "import", str(archive))
 
+    async def remove_image(self, name: str) -> None:
+        """Forget an image; what runs of it runs on, and nobody can pull it again."""
+        await self._ctr("images", "rm", "--sync", name)
+
+    async def kill_containers(self, pod: dict[str, Any]) -> None:
+        """SIGKILL what a Pod runs, as a full memory does; the kubelet starts it again."""
+        for each in pod["status"]["containerStatuses"]:
+            _, _, id = each["containerID"].rpartition("/")
+            await self._ctr("tasks", "kill", "--signal", "SIGKILL", id)
+
     async def create_namespace(self, name: str) -> None:
         """Create a Kubernetes namespace; Pods can be created in it when this returns."""
         await self.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
@@ -263,5 +273,5 @@ class KubeNode(KubeApi):
         )
         out, error = await process.communicate(text.encode())
         if process.returncode:
-            raise RuntimeError(f"{' '.join(command)}: {error.decode()[-2000:]}")
+            raise RuntimeError(f"{' '.join(command)}: {(out + error).decode()[-8000:]}")
         return out.decode()

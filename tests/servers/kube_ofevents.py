@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +33,7 @@ _SUITE: Final = "bookworm"
 _BASE: Final = f"localhost/ofevents-base:{_SUITE}"
 _PACKAGES: Final = "python3,python3-venv,ca-certificates"
 _BUILD_SECONDS: Final = 1200
-_KEPT: Final = 3
+_KEPT: Final = 6
 """Images of earlier sources that stay in the cache."""
 
 
@@ -42,15 +43,7 @@ class OwnImage:
 
     @property
     def name(self) -> str:
-        seen = hashlib.sha256()
-        for source in _SOURCES:
-            path = _ROOT / source
-            files = sorted(path.rglob("*")) if path.is_dir() else [path]
-            for file in files:
-                if file.is_file() and file.suffix != ".pyc":
-                    seen.update(str(file.relative_to(_ROOT)).encode())
-                    seen.update(file.read_bytes())
-        return f"localhost/ofevents:{seen.hexdigest()[:12]}"
+        return f"localhost/ofevents:{_sources()}"
 
     @property
     def _archive(self) -> Path:
@@ -90,6 +83,20 @@ class OwnImage:
 
 
 IMAGE: Final = OwnImage()
+
+
+@cache
+def _sources() -> str:
+    """A hash of what goes into the image, as it is when it is first asked for."""
+    seen = hashlib.sha256()
+    for source in _SOURCES:
+        path = _ROOT / source
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files:
+            if file.is_file() and file.suffix != ".pyc":
+                seen.update(str(file.relative_to(_ROOT)).encode())
+                seen.update(file.read_bytes())
+    return seen.hexdigest()[:12]
 
 
 def _known(name: str) -> bool:
@@ -137,8 +144,16 @@ def _run(*command: str, image: str = "") -> str:
     return done.stdout
 
 
-async def install(node: KubeNode, *arguments: str) -> str:
-    """Run `ofevents install` with the tree's image; what it printed."""
+async def ofevents(node: KubeNode, verb: str, *arguments: str) -> str:
+    """Run a verb that speaks to a cluster; what it printed.
+
+    Raises:
+        RuntimeError: its exit code is not 0; the text is its own.
+    """
     own = str(Path(sys.executable).parent / "ofevents")
-    given = ("--image", IMAGE.name, "--kubeconfig", str(node.config), *arguments)
-    return await node.output(own, "install", *given)
+    return await node.output(own, verb, "--kubeconfig", str(node.config), *arguments)
+
+
+async def install(node: KubeNode, *arguments: str) -> str:
+    """Run `ofevents install` with the tree's image, where `arguments` say no other."""
+    return await ofevents(node, "install", "--image", IMAGE.name, *arguments)

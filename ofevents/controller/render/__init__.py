@@ -9,7 +9,6 @@ and each of the others makes one sort of them.
 from ofevents.controller.render.children import children
 from ofevents.controller.render.names import child_name
 from ofevents.controller.render.workload import (
-    Exposure,
     Owner,
     Platform,
     Rendered,
@@ -18,7 +17,6 @@ from ofevents.controller.render.workload import (
 )
 
 __all__ = [
-    "Exposure",
     "Owner",
     "Platform",
     "Rendered",

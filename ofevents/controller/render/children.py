@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -31,8 +31,17 @@ _ORDER: Final = (
 """What a Pod needs is there before the Pod."""
 
 
-def children(owner: Owner, workloads: Sequence[Workload], platform: Platform) -> Rendered:
-    """What shall be there for that owner, whatever the order of `workloads`."""
+def children(
+    owner: Owner,
+    workloads: Sequence[Workload],
+    platform: Platform,
+    also: Mapping[str, Collection[str]] | None = None,
+) -> Rendered:
+    """What shall be there for that owner, whatever the order of `workloads`.
+
+    Args:
+        also: Dapr component -> workers that load it and are not rendered now, but run on.
+    """
     found: dict[tuple[str, str], Manifest] = {}
     warnings: dict[tuple[str, str], None] = {}
     for workload in sorted(workloads, key=lambda one: child_name(one.spec)):
@@ -41,9 +50,9 @@ def children(owner: Owner, workloads: Sequence[Workload], platform: Platform) ->
         for each in manifests:
             key = each["kind"], each["metadata"]["name"]
             # A sink's component is the same for all entries that call it.
-            if key in found and "scopes" in each:
-                scopes = sorted({*found[key]["scopes"], *each["scopes"]})
-                each = {**found[key], "scopes": scopes}
+            if "scopes" in each:
+                others = {*found.get(key, each)["scopes"], *(also or {}).get(key[1], ())}
+                each = {**found.get(key, each), "scopes": sorted({*others, *each["scopes"]})}
             found[key] = each
     ordered = sorted(found.values(), key=_place)
     return Rendered(tuple(map(stamped, ordered)), tuple(sorted(warnings)))
@@ -57,7 +66,8 @@ def _worker(
     owner: Owner, workload: Workload, platform: Platform
 ) -> tuple[list[Manifest], list[tuple[str, str]]]:
     workload = replace(workload, spec=dapr.scoped(workload.spec), scale=_bounded(workload))
-    spec, warnings = workload.spec, []
+    spec = workload.spec
+    warnings: list[tuple[str, str]] = []
     found: list[Manifest] = []
     annotations: dict[str, str] = {}
     env: dict[str, str] = {}
@@ -69,20 +79,24 @@ def _worker(
         text["spec"] = {**text["spec"], "host": "0.0.0.0", "port": port}
         assert isinstance(spec, ResolvedSource)
         found += [network.service(owner, spec, port)]
-        found += network.ways_in(owner, spec, platform.exposure)
+        ways, trouble = _ways_in(owner, workload, platform)
+        found += ways
+        warnings += trouble
 
+    extra: dict[str, str] = {}
     if (sidecar := dapr.sidecar(owner, workload, platform)) is not None:
         annotations, env = sidecar.annotations, sidecar.env
         ports |= sidecar.ports
         if platform.dapr:
             found += sidecar.manifests
+            extra |= sidecar.secrets
         else:
             warnings.append(("DaprNotInstalled", "this cluster has no Dapr, which is needed here"))
 
     replicas, scaled, trouble = _scaling(owner, workload, platform)
     found += scaled.manifests
     warnings += trouble
-    child = document(owner, spec, text, scaled.secrets)
+    child = document(owner, spec, text, {**extra, **scaled.secrets})
     found.append(child)
     found.append(network.policy(owner, spec, ports))
     found.append(
@@ -101,6 +115,21 @@ def _worker(
     if (replicas or least or 1) > 1:
         found.append(network.budget(owner, spec))
     return found, warnings
+
+
+def _ways_in(
+    owner: Owner, workload: Workload, platform: Platform
+) -> tuple[list[Manifest], list[tuple[str, str]]]:
+    """A webhook's ways in from outside the cluster, where they are asked for."""
+    asked, found = workload.expose, []
+    if asked is not None and asked.ingress is not None:
+        found.append(network.ingress(owner, workload.spec, asked.ingress))
+    if asked is not None and asked.http_route is not None:
+        if not platform.gateway:
+            told = "httpRoute needs the Gateway API, which this cluster has not: there is no route"
+            return found, [("GatewayNotInstalled", told)]
+        found.append(network.route(owner, workload.spec, asked.http_route))
+    return found, []
 
 
 def _bounded(workload: Workload) -> ScaleOption | None:

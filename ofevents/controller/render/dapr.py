@@ -2,29 +2,46 @@
 
 The documents are those that the driver and the adapters look for (`bus/dapr_components`,
 `api/dapr`). Each worker has components of its own, which no other app may load (`scopes`):
-two workers' consumers never share a `consumerID`. A credential that stands in a Secret stays
-there: Dapr reads it by `secretKeyRef`.
+two workers' consumers never share a `consumerID`. No credential stands in a component: Dapr
+reads it by `secretKeyRef` from the user's Secret, or from the one with the worker's spec.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ofevents.api import dapr
+from ofevents.api.eventsource import PodTemplate
 from ofevents.api.resolved import HttpTarget, ResolvedSource
 from ofevents.api.secretref import only
 from ofevents.bus.dapr_components import manifests as bus_manifests
 from ofevents.bus.dapr_options import DaprOptions
 from ofevents.controller.render import network, pods
-from ofevents.controller.render.names import apart, child_name, labels, metadata
+from ofevents.controller.render.document import is_credential
+from ofevents.controller.render.names import (
+    SPEC_HASH,
+    apart,
+    child_name,
+    digest,
+    labels,
+    metadata,
+)
 from ofevents.controller.render.workload import Manifest, Owner, Platform, Spec, Workload
 from ofevents.local.sidecars import needs as own_needs
 from ofevents.resolve.resolution import needs
 
 APP_PORT: Final = 50010
 """Where daprd calls the worker; its own ports are 3500 to 3501 and 50001 to 50002."""
+_CALLS: Final = {
+    "dapr.io/app-port": str(APP_PORT),
+    "dapr.io/app-protocol": "grpc",
+    # Without it, a daprd that waited long for its app hands nothing over.
+    "dapr.io/enable-app-health-check": "true",
+    "dapr.io/app-health-probe-interval": "1",
+}
+"""Of a daprd that calls its worker. Any other waits for no port: it would never be ready."""
 _PORTS: Final = {"grpc": 50001, "http": 3500}
 _METRICS: Final = 9095
 """daprd's own default is the port of the worker's probes."""
@@ -36,21 +53,31 @@ _WAIT: Final = (
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What a worker that needs Dapr has: manifests, and additions to its Pod."""
+    """What a worker that needs Dapr has: manifests, and additions to its Pod.
+
+    Attributes:
+        secrets: credentials that Dapr reads from the Secret with the worker's spec, by key.
+    """
 
     manifests: tuple[Manifest, ...]
     annotations: dict[str, str]
     env: dict[str, str]
     ports: dict[str, int]
+    secrets: dict[str, str]
 
 
 def scoped(spec: Spec) -> Spec:
-    """The spec whose bus names components that are this worker's alone."""
+    """The spec whose bus names components that are this worker's alone, and that says where
+    daprd calls it. A source only writes to its bus: it is called for what it reads."""
+    if isinstance(spec, ResolvedSource) and own_needs(spec).reads:
+        spec = spec.model_copy(update={"spec": {**spec.spec, "appPort": APP_PORT}})
     if spec.bus is None or spec.bus.driver != "dapr":
         return spec
-    own = {"scope": child_name(spec), "app_port": APP_PORT}
-    if spec.dapr_mode == "standalone":
-        own["app_host"] = "0.0.0.0"
+    own: dict[str, Any] = {"scope": child_name(spec)}
+    if not isinstance(spec, ResolvedSource):
+        own["app_port"] = APP_PORT
+        if spec.dapr_mode == "standalone":
+            own["app_host"] = "0.0.0.0"
     bus = spec.bus.model_copy(update={"options": {**spec.bus.options, **own}})
     return spec.model_copy(update={"bus": bus})
 
@@ -58,42 +85,47 @@ def scoped(spec: Spec) -> Spec:
 def sidecar(owner: Owner, workload: Workload, platform: Platform) -> Sidecar | None:
     """What it needs of Dapr; None for a worker that needs none. Its spec is `scoped`."""
     spec = workload.spec
-    found = list(own_needs(spec).manifests)
+    own = own_needs(spec)
+    found, called = list(own.manifests), own.reads
     if spec.bus is not None and spec.bus.driver == "dapr":
         options = DaprOptions.model_validate(spec.bus.options)
         found += bus_manifests(options, spec.bus.name, needs(spec).consumers)
+        called |= options.bulk
     if not found and not _invokes(spec):
         return None
     app = child_name(spec)
-    rendered = [_resource(owner, spec, each, app) for each in found]
+    secrets: dict[str, str] = {}
+    rendered = [_resource(owner, spec, each, app, secrets) for each in found]
     annotations = {
         "dapr.io/enabled": "true",
         "dapr.io/app-id": app,
-        "dapr.io/app-port": str(APP_PORT),
-        "dapr.io/app-protocol": "grpc",
+        **(_CALLS if called else {}),
         "dapr.io/log-as-json": "true",
         "dapr.io/metrics-port": str(_METRICS),
         "dapr.io/graceful-shutdown-seconds": str(pods.grace(spec) - 5),
     }
-    ports = {network.DAPR: APP_PORT}
-    env = {"APP_PORT": str(APP_PORT)}
+    ports = {network.DAPR: APP_PORT} if called else {}
     if spec.dapr_mode != "standalone":
         # The sidecar calls over the Pod's loopback, which no policy closes.
-        return Sidecar(tuple(rendered), annotations, env, {})
+        return Sidecar(tuple(rendered), annotations, {}, {}, secrets)
     proxy = f"{app}-dapr"
-    env |= {
+    env = {
         "DAPR_HOST": proxy,
         "DAPR_GRPC_PORT": "50001",
         "DAPR_HTTP_PORT": "3500",
         "DAPR_GRPC_ENDPOINT": f"http://{proxy}:50001",
     }
-    elsewhere = {
-        **annotations,
-        "dapr.io/app-channel-address": f"{app}-app",
-        "dapr.io/sidecar-listen-addresses": "0.0.0.0",
-    }
+    elsewhere = {**annotations, "dapr.io/sidecar-listen-addresses": "0.0.0.0"}
+    if called:
+        elsewhere["dapr.io/app-channel-address"] = f"{app}-app"
+        worker = {name: labels(owner, spec)[name] for name in apart(spec)}
+        service = _service(metadata(owner, spec, f"{app}-app"), worker, {"grpc": APP_PORT})
+        rendered.append(service)
+    # It reads its components' credentials when it starts.
+    used = sorted((each.name, each.key, each.digest) for each in workload.secrets.values())
+    elsewhere[SPEC_HASH] = digest([found, used])
     rendered += _standalone(owner, workload, platform, elsewhere)
-    return Sidecar(tuple(rendered), {}, env, ports)
+    return Sidecar(tuple(rendered), {}, env, ports, secrets)
 
 
 def _invokes(spec: Spec) -> bool:
@@ -105,8 +137,11 @@ def _invokes(spec: Spec) -> bool:
     )
 
 
-def _resource(owner: Owner, spec: Spec, manifest: Manifest, app: str) -> Manifest:
-    """As an object of the cluster: ours, for that app, credentials by reference."""
+def _resource(
+    owner: Owner, spec: Spec, manifest: Manifest, app: str, secrets: dict[str, str]
+) -> Manifest:
+    """As an object of the cluster: ours, for that app, credentials by reference; those that
+    are no reference yet are added to `secrets`."""
     body = {**manifest["spec"]}
     found = {
         "apiVersion": manifest["apiVersion"],
@@ -116,18 +151,24 @@ def _resource(owner: Owner, spec: Spec, manifest: Manifest, app: str) -> Manifes
         "scopes": [app],
     }
     if manifest["kind"] == "Component":
-        body["metadata"] = list(_settings(body["metadata"]))
+        named = manifest["metadata"]["name"]
+        body["metadata"] = [_setting(named, app, one, secrets) for one in body["metadata"]]
         found["auth"] = {"secretStore": "kubernetes"}
     return found
 
 
-def _settings(given: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for one in given:
-        ref = only(one["value"])
-        if ref is None:
-            yield one
-        else:
-            yield {"name": one["name"], "secretKeyRef": {"name": ref[0], "key": ref[1]}}
+def _setting(
+    component: str, app: str, given: dict[str, Any], secrets: dict[str, str]
+) -> dict[str, Any]:
+    """A setting as the cluster has it; Dapr's operator puts the value in."""
+    name, value = given["name"], given["value"]
+    ref = only(value)
+    if ref is None:
+        if not is_credential(name, value):
+            return given
+        ref = app, f"dapr-{digest([component, name], 16)}"
+        secrets[ref[1]] = value if isinstance(value, str) else json.dumps(value)
+    return {"name": name, "secretKeyRef": {"name": ref[0], "key": ref[1]}}
 
 
 def _standalone(
@@ -156,8 +197,8 @@ def _standalone(
         "securityContext": pods.unprivileged(),
         "terminationGracePeriodSeconds": pods.grace(spec),
     }
+    pod |= pods.placement(workload.template or PodTemplate())
     if workload.template is not None:
-        pod |= pods.placement(workload.template)
         # Such as dapr.io/config: it is daprd's, wherever that is.
         given = workload.template.annotations.items()
         asked = {name: value for name, value in given if name.startswith("dapr.io/")}
@@ -182,16 +223,15 @@ def _standalone(
             },
         },
     }  # fmt: skip
-    worker = {name: labels(owner, spec)[name] for name in chosen}
     return [
         deployment,
         network.dapr_policy(own, spec, _PORTS.values(), _METRICS),
         _service(own, chosen, _PORTS),
-        _service(metadata(owner, spec, f"{app}-app"), worker, {"grpc": APP_PORT}),
     ]
 
 
 def _service(own: dict[str, Any], selector: dict[str, str], ports: dict[str, int]) -> Manifest:
+    """One of the two ways; each end is ready only after it has reached the other."""
     listed = [
         {"name": name, "port": number, "targetPort": number, "protocol": "TCP"}
         for name, number in ports.items()
@@ -200,5 +240,10 @@ def _service(own: dict[str, Any], selector: dict[str, str], ports: dict[str, int
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": own,
-        "spec": {"selector": selector, "ports": listed, "type": "ClusterIP"},
+        "spec": {
+            "selector": selector,
+            "ports": listed,
+            "type": "ClusterIP",
+            "publishNotReadyAddresses": True,
+        },
     }

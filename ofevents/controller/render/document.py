@@ -53,6 +53,11 @@ def holds_credentials(spec: Spec) -> bool:
     return _holds(spec.model_dump(mode="json"), "")
 
 
+def is_credential(name: str, value: Any) -> bool:
+    """Whether a setting of that name has a credential as text in its value."""
+    return _holds(value, name)
+
+
 def _holds(value: Any, name: str) -> bool:
     if isinstance(value, Mapping):
         called = str(value.get("name", "")) if "value" in value else ""

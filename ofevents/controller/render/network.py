@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from ofevents.api.resolved import ResolvedSource
+from ofevents.api.webhook import HttpRoute, Ingress
 from ofevents.controller.render.names import apart, child_name, metadata, selector
-from ofevents.controller.render.workload import PORT, Exposure, Manifest, Owner, Spec
+from ofevents.controller.render.workload import PORT, Manifest, Owner, Spec
 
 DAPR: Final = "dapr"
 """Name of the port where a daprd in a Pod of its own calls the worker."""
@@ -45,43 +46,50 @@ def service(owner: Owner, spec: Spec, port: int) -> Manifest:
     }
 
 
-def ways_in(owner: Owner, spec: Spec, exposure: Exposure) -> list[Manifest]:
-    """The Ingress or HTTPRoute of a webhook, where the operator asks for them."""
+def ingress(owner: Owner, spec: Spec, asked: Ingress) -> Manifest:
+    """The Ingress of a webhook."""
+    name, path, port = _way(spec)
+    backend = {"service": {"name": name, "port": {"number": port}}}
+    rule: dict[str, Any] = {
+        "http": {"paths": [{"path": path, "pathType": "Exact", "backend": backend}]}
+    }
+    body: dict[str, Any] = {"rules": [rule]}
+    if asked.host:
+        rule["host"] = asked.host
+    if asked.class_name:
+        body["ingressClassName"] = asked.class_name
+    if asked.tls_secret:
+        hosts = {"hosts": [asked.host]} if asked.host else {}
+        body["tls"] = [{**hosts, "secretName": asked.tls_secret}]
+    own = _annotated(metadata(owner, spec, name), asked.annotations)
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": own, "spec": body}
+
+
+def route(owner: Owner, spec: Spec, asked: HttpRoute) -> Manifest:
+    """The HTTPRoute of a webhook."""
+    name, path, port = _way(spec)
+    namespace, _, gateway = asked.gateway.rpartition("/")
+    parent = {"name": gateway} | ({"namespace": namespace} if namespace else {})
+    rule = {
+        "matches": [{"path": {"type": "Exact", "value": path}}],
+        "backendRefs": [{"name": name, "port": port}],
+    }
+    body: dict[str, Any] = {"parentRefs": [parent], "rules": [rule]}
+    if asked.host:
+        body["hostnames"] = [asked.host]
+    own = _annotated(metadata(owner, spec, name), asked.annotations)
+    return {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+            "metadata": own, "spec": body}  # fmt: skip
+
+
+def _way(spec: Spec) -> tuple[str, str, int]:
+    """The name and port of a webhook's Service, and its path."""
     assert isinstance(spec, ResolvedSource)
-    name, path = child_name(spec), spec.spec["path"] or "/"
-    port = 443 if spec.spec.get("tls") else 80
-    found = []
-    if exposure.ingress_class is not None:
-        backend = {"service": {"name": name, "port": {"number": port}}}
-        paths = [{"path": path, "pathType": "Exact", "backend": backend}]
-        rule: dict[str, Any] = {"http": {"paths": paths}}
-        if exposure.host:
-            rule["host"] = exposure.host
-        body: dict[str, Any] = {"rules": [rule]}
-        if exposure.ingress_class:
-            body["ingressClassName"] = exposure.ingress_class
-        if exposure.tls_secret:
-            hosts = {"hosts": [exposure.host]} if exposure.host else {}
-            body["tls"] = [{**hosts, "secretName": exposure.tls_secret}]
-        found.append({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
-                      "metadata": metadata(owner, spec, name), "spec": body})  # fmt: skip
-    if exposure.gateway:
-        namespace, _, gateway = exposure.gateway.rpartition("/")
-        parent = {"name": gateway} | ({"namespace": namespace} if namespace else {})
-        route: dict[str, Any] = {
-            "parentRefs": [parent],
-            "rules": [
-                {
-                    "matches": [{"path": {"type": "Exact", "value": path}}],
-                    "backendRefs": [{"name": name, "port": port}],
-                }
-            ],
-        }
-        if exposure.host:
-            route["hostnames"] = [exposure.host]
-        found.append({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
-                      "metadata": metadata(owner, spec, name), "spec": route})  # fmt: skip
-    return found
+    return child_name(spec), spec.spec["path"], 443 if spec.spec.get("tls") else 80
+
+
+def _annotated(own: dict[str, Any], annotations: dict[str, str]) -> dict[str, Any]:
+    return {**own, "annotations": annotations} if annotations else own
 
 
 def policy(owner: Owner, spec: Spec, ports: dict[str, int]) -> Manifest:

@@ -27,6 +27,9 @@ _EXACTLY_ONE: Final = ("cron", "file", "kubernetes")
 _USER: Final = 65532
 _DRAIN: Final = 30
 """Seconds for a worker to settle what it has in hand, beside the call that it waits for."""
+_ACCOUNT: Final = {"serviceAccountName": "default"}
+"""Said, as it cannot be taken back: where an apply leaves it out, the API server goes on with
+the old one, which it also keeps under the field's former name."""
 _RESOURCES: Final = {
     "requests": {"cpu": "50m", "memory": "96Mi"},
     "limits": {"memory": "512Mi"},
@@ -137,8 +140,9 @@ def _pod(
 def placement(template: PodTemplate) -> dict[str, Any]:
     """What a resource says of where and as whom its Pods run; the rest is ours."""
     given = template.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return {name: given[name] for name in sorted(given)
-            if name not in ("labels", "annotations", "resources") and given[name]}  # fmt: skip
+    found = {name: given[name] for name in sorted(given)
+             if name not in ("labels", "annotations", "resources") and given[name]}  # fmt: skip
+    return _ACCOUNT | found
 
 
 def grace(spec: Spec) -> int:

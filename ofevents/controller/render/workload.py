@@ -9,6 +9,7 @@ from typing import Any, Final
 from ofevents.api.eventsource import PodTemplate
 from ofevents.api.meta import ScaleOption
 from ofevents.api.resolved import ResolvedSource, ResolvedTrigger
+from ofevents.api.webhook import Expose
 
 Manifest = dict[str, Any]
 Spec = ResolvedSource | ResolvedTrigger
@@ -33,12 +34,14 @@ class Workload:
         template: what the resource adds to the Pods.
         scale: how many Pods run, by lag.
         secrets: marker -> the Secret's key that it stands for.
+        expose: the ways to a webhook from outside the cluster.
     """
 
     spec: Spec
     template: PodTemplate | None = None
     scale: ScaleOption | None = None
     secrets: Mapping[str, SecretUse] = field(default_factory=dict)
+    expose: Expose | None = None
 
 
 @dataclass(frozen=True)
@@ -54,36 +57,19 @@ class Owner:
 
 
 @dataclass(frozen=True)
-class Exposure:
-    """How webhooks are reached from outside the cluster; nothing by default.
-
-    Attributes:
-        host: name in the URLs, "" for any.
-        ingress_class: have an Ingress of that class made; "" takes the cluster's default.
-        gateway: have an HTTPRoute made that belongs to this `namespace/name` Gateway.
-        tls_secret: Secret with the certificate, for the Ingress.
-    """
-
-    host: str = ""
-    ingress_class: str | None = None
-    gateway: str | None = None
-    tls_secret: str | None = None
-
-
-@dataclass(frozen=True)
 class Platform:
     """What the cluster has, and what the operator was told.
 
     Attributes:
         image: of the workers.
-        keda, dapr: whether their CRDs are there.
+        keda, dapr, gateway: whether their CRDs are there.
     """
 
     image: str
     pull_policy: str = "IfNotPresent"
     keda: bool = False
     dapr: bool = False
-    exposure: Exposure = Exposure()
+    gateway: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,11 @@ def definition(kind: Kind) -> Any:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": kind.crd},
+        "metadata": {
+            "name": kind.crd,
+            # Asked for in groups that end in k8s.io.
+            "annotations": {"api-approved.kubernetes.io": "unapproved, for tests"},
+        },
         "spec": {"group": kind.group, "names": names, "scope": "Namespaced", "versions": [version]},
     }
 
@@ -100,7 +105,7 @@ class Running:
     async def idle(self, seconds: float = 20) -> None:
         """Nothing is to be done any more."""
         await until(
-            lambda: self.controller.caches.full and self.controller.queue.idle,
+            lambda: self.controller.changes.opened and self.controller.queue.idle,
             seconds=seconds,
             what="the controller has nothing to do",
         )
@@ -126,22 +131,20 @@ class Cluster:
         role = {
             "apiVersion": f"{rbac}/v1",
             "kind": "ClusterRole",
-            "metadata": {"name": "ofevents-controller"},
+            "metadata": {"name": "ofevents-everywhere"},
             "rules": [right.rule() for right in RIGHTS],
         }
         await self.api.call("POST", f"/apis/{rbac}/v1/clusterroles", role)
         binding = {
             "apiVersion": f"{rbac}/v1",
             "kind": "ClusterRoleBinding",
-            "metadata": {"name": "ofevents-controller"},
-            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "ofevents-controller"},
+            "metadata": {"name": "ofevents-everywhere"},
+            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "ofevents-everywhere"},
             "subjects": [{"kind": "User", "name": "controller", "apiGroup": rbac}],
         }
         await self.api.call("POST", f"/apis/{rbac}/v1/clusterrolebindings", binding)
         for kind in kinds.OWN:
-            await until(
-                lambda kind=kind: self._served(kind), seconds=20, what=f"{kind.kind} is served"
-            )
+            await until(partial(self._served, kind), seconds=20, what=f"{kind.kind} is served")
 
     async def _served(self, kind: Kind) -> bool:
         try:
@@ -155,6 +158,30 @@ class Cluster:
     async def create(self, *manifests: Any) -> None:
         for manifest in manifests:
             await self.api.call("POST", _path(manifest, named=False), manifest)
+
+    async def create_strictly(self, manifest: Any) -> None:
+        """As `kubectl create` does: a field that the server does not know is refused."""
+        path = _path(manifest, named=False) + "?fieldValidation=Strict"
+        await self.api.call("POST", path, manifest)
+
+    @asynccontextmanager
+    async def defined(self, *wanted: Kind) -> AsyncIterator[None]:
+        """CRDs of others, whose kinds are served inside the `async with` alone."""
+        try:
+            for kind in wanted:
+                await self.create(definition(kind))
+            for kind in wanted:
+                await until(partial(self._served, kind), seconds=20, what=f"{kind} is served")
+            yield
+        finally:
+            for kind in wanted:
+                await self.api.call("DELETE", kinds.CRD.path(name=kind.crd))
+            for kind in wanted:
+                await until(partial(self._gone, kind), seconds=20, what=f"{kind} is gone")
+
+    async def _gone(self, kind: Kind) -> bool:
+        """The kind, and its definition: one that is on its way out takes no objects."""
+        return not await self._served(kind) and await self.get(kinds.CRD, kind.crd, "") is None
 
     async def apply(self, *manifests: Any) -> None:
         """As `kubectl apply --server-side` does."""
@@ -282,10 +309,12 @@ class Cluster:
         return found
 
     @asynccontextmanager
-    async def controller(self, **options: Any) -> AsyncIterator[Running]:
-        """One at work, with exactly the rights of `rights.py`."""
-        config = self.api.kubeconfig(self.folder / "controller.kubeconfig", TOKEN)
-        given = Options(platform=Platform(image=IMAGE), lease_namespace=SYSTEM, **options)
+    async def controller(
+        self, *, image: str = IMAGE, token: str = TOKEN, **options: Any
+    ) -> AsyncIterator[Running]:
+        """One at work, with exactly the rights of `rights.py`, or those of another token."""
+        config = self.api.kubeconfig(self.folder / "controller.kubeconfig", token)
+        given = Options(platform=Platform(image=image), lease_namespace=SYSTEM, **options)
         async with Api(config) as api:
             controller = Controller(api, given, "test", SystemClock())
             task = asyncio.create_task(controller.run())

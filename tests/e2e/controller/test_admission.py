@@ -40,6 +40,14 @@ async def validated(folder: Path) -> dict[str, list[str]]:
     return found
 
 
+async def choose(cluster: Cluster, policy: str) -> str:
+    """Another failurePolicy; the configuration's version with it."""
+    live = await cluster.get(kinds.WEBHOOK, NAME, "")
+    hooks = [{**each, "failurePolicy": policy} for each in live["webhooks"]]
+    changed = await cluster.merge(kinds.WEBHOOK, NAME, {"webhooks": hooks}, namespace="")
+    return str(changed["metadata"]["resourceVersion"])
+
+
 async def test_what_is_refused(cluster: Cluster, tmp_path: Path) -> None:
     port = free_port()
     config = cluster.api.kubeconfig(tmp_path / "kubeconfig", TOKEN)
@@ -67,14 +75,27 @@ async def test_what_is_refused(cluster: Cluster, tmp_path: Path) -> None:
             problems = expected[manifest["metadata"]["name"]]
             assert problems and all(each in said for each in problems), said
         await cluster.create(cron("good"), trigger("good"))
-        version = (await cluster.get(kinds.WEBHOOK, NAME, ""))["metadata"]["resourceVersion"]
         await program.terminate()
     secret = await cluster.get(kinds.SECRET, NAME, SYSTEM)
     assert set(secret["data"]) == {"ca.crt", "tls.crt", "tls.key"}
     # Nobody answers: what is wrong is told by its conditions instead.
     await cluster.create(BAD[0])
+    # Unless whoever installed it wants it otherwise, which a controller does not change.
+    version = await choose(cluster, "Fail")
+    with pytest.raises(RuntimeError, match="failed calling webhook"):
+        await cluster.create(cron("unchecked"))
     async with Program(tmp_path, *command):
-        await cluster.becomes(kinds.TRIGGER, "condition", "Stalled", "Invalid", seconds=40)
+        told = await cluster.becomes(kinds.TRIGGER, "condition", "Stalled", "Invalid", seconds=40)
+        assert all(each in told["message"] for each in expected["condition"]), told
+
+        async def answers() -> bool:
+            try:
+                await cluster.create(cron("checked"))
+            except RuntimeError:
+                return False
+            return True
+
+        await until(answers, seconds=20, what="it answers again")
         # What is wrong can still be changed where nobody reads it, and be deleted.
         held = {"metadata": {"finalizers": ["example.com/held"]}}
         await cluster.merge(kinds.TRIGGER, "condition", held)

@@ -8,7 +8,7 @@ import pytest
 
 from ofevents.cluster import kinds
 from ofevents.cluster.kinds import Kind
-from tests.e2e.controller.rig import Cluster, cron, definition, trigger
+from tests.e2e.controller.rig import Cluster, cron, resource, trigger
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
@@ -44,21 +44,41 @@ async def test_a_function_whose_crd_comes_later(
         await cluster.apply(calls(name, kind))
         told = await cluster.becomes(kinds.TRIGGER, name, "Stalled", "ReferenceNotFound")
         assert "this cluster has no" in told["message"]
-        await cluster.create(definition(kind))
+        async with cluster.defined(kind):
 
-        async def created() -> bool:
-            try:
-                await cluster.create(function(kind))
-            except LookupError:
-                return False
-            return True
+            async def missing() -> bool:
+                told = await cluster.condition(kinds.TRIGGER, name, "Stalled")
+                return "there is no" in told["message"]
 
-        await until(created, seconds=20, what="the kind is served")
-        await cluster.have(name, 1)
-        await cluster.becomes(kinds.TRIGGER, name, "Stalled", "None")
-
-        await cluster.api.call("DELETE", kinds.CRD.path(name=kind.crd))
+            await until(missing, seconds=20, what="the kind is there, and no such object")
+            await cluster.create(function(kind))
+            await cluster.have(name, 1)
+            await cluster.becomes(kinds.TRIGGER, name, "Stalled", "None")
         await cluster.becomes(kinds.TRIGGER, name, "Stalled", "ReferenceNotFound")
+
+
+async def test_dapr_that_comes_later(cluster: Cluster, bus: NatsServer) -> None:
+    pubsub = {"type": "pubsub.redis", "version": "v1", "metadata": []}
+    declared = resource("EventBus", "by-dapr", {"dapr": pubsub})
+    named = (kinds.COMPONENT, kinds.RESILIENCY, kinds.SUBSCRIPTION)
+    async with cluster.controller():
+        await cluster.apply(declared, cron("dapr-clock", eventBus="by-dapr"))
+        (deployment,) = await cluster.have("dapr-clock", 1)
+        await cluster.becomes(kinds.EVENT_SOURCE, "dapr-clock", "Warning", "DaprNotInstalled")
+        async with cluster.defined(*named):
+
+            async def made() -> bool:
+                found = await cluster.all(kinds.COMPONENT)
+                return [each["scopes"] for each in found] == [[deployment["metadata"]["name"]]]
+
+            await until(made, seconds=20, what="its component is there")
+
+            async def quiet() -> bool:
+                told = await cluster.condition(kinds.EVENT_SOURCE, "dapr-clock", "Warning")
+                return bool(told["reason"] != "DaprNotInstalled")
+
+            await until(quiet, seconds=20, what="the warning is gone")
+        await cluster.becomes(kinds.EVENT_SOURCE, "dapr-clock", "Warning", "DaprNotInstalled")
 
 
 async def test_the_api_server_restarts(cluster: Cluster, bus: NatsServer) -> None:

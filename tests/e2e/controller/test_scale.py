@@ -1,4 +1,8 @@
-"""Many resources: time, requests and memory grow with their count, and no faster."""
+"""Many resources: time, requests and memory grow with their count, and no faster.
+
+Times are as on a machine of its own: what other processes have taken of the processors
+meanwhile is not counted, so that a ratio of two runs means something while they are busy.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import asyncio
 import re
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +19,7 @@ import psutil
 import pytest
 
 from ofevents.cluster import kinds
+from ofevents.cluster.client import Api
 from tests.e2e.controller.rig import (
     IMAGE,
     SYSTEM,
@@ -42,17 +48,46 @@ class Figures:
     count: int
     seconds: float
     work: float
-    """Seconds of the processor: what a busy machine does not change."""
+    """Seconds of the processor that the controller has taken."""
     resync: float
     requests: float
     memory: float
+    waited: float
+    """Seconds of the clock on the wall."""
 
     def __str__(self) -> str:
         return (
             f"{self.count} + {self.count}: {self.seconds:.1f} s until all is there "
-            f"({self.work:.1f} s of work), {self.requests:.1f} requests a resource, "
-            f"full resync {self.resync:.2f} s, {self.memory:.0f} MiB"
+            f"({self.work:.1f} s of work, {self.waited:.1f} s with what else the machine did), "
+            f"{self.requests:.1f} requests a resource, full resync {self.resync:.2f} s, "
+            f"{self.memory:.0f} MiB"
         )
+
+
+class Stopwatch:
+    """The time since it was made, without what others have taken of the processors.
+
+    Args:
+        own: seconds of the processors that are ours, so far.
+    """
+
+    def __init__(self, own: Callable[[], float]) -> None:
+        self._own = own
+        self._began = time.monotonic(), _busy(), own()
+
+    @property
+    def waited(self) -> float:
+        return time.monotonic() - self._began[0]
+
+    def seconds(self) -> float:
+        others = (_busy() - self._began[1]) - (self._own() - self._began[2])
+        return self.waited - max(0.0, others) / (psutil.cpu_count() or 1)
+
+
+def _busy() -> float:
+    """Seconds of all processors that have been used."""
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - times.iowait - times.guest - times.guest_nice
 
 
 async def metric(port: int, name: str) -> float:
@@ -63,14 +98,14 @@ async def metric(port: int, name: str) -> float:
 
 async def declare(cluster: Cluster, count: int) -> None:
     gate = asyncio.Semaphore(16)
+    async with Api(cluster.api.kubeconfig(cluster.folder / "admin.kubeconfig")) as api:
 
-    async def one(number: int) -> None:
-        async with gate:
-            await cluster.apply(
-                cron(f"clock-{number}"), trigger(f"audit-{number}", f"clock-{number}")
-            )
+        async def one(number: int) -> None:
+            async with gate:
+                for each in cron(f"clock-{number}"), trigger(f"audit-{number}", f"clock-{number}"):
+                    await api.apply(each, manager="kubectl")
 
-    await asyncio.gather(*map(one, range(count)))
+        await asyncio.gather(*map(one, range(count)))
 
 
 async def measure(count: int, folder: Path) -> Figures:
@@ -80,33 +115,36 @@ async def measure(count: int, folder: Path) -> Figures:
         port = free_port()
         config = cluster.api.kubeconfig(folder / "kubeconfig", TOKEN)
         command: list[Any] = [OFEVENTS, "controller", "--image", IMAGE, "--kubeconfig", config]
-        program = Program(folder, *command, "--port", str(port), "--lease-namespace", SYSTEM)
-        began = time.monotonic()
+        command += ["--port", str(port), "--lease-namespace", SYSTEM]
+        program, again = Program(folder, *command), Program(folder, *command)
+
+        def work(program: Program) -> float:
+            times = psutil.Process(program.process.pid).cpu_times()
+            return times.user + times.system
+
+        async def settled() -> bool:
+            await asyncio.sleep(0.2)  # Each look takes time from what is measured.
+            done = await metric(port, "ofevents_controller_reconciled_total")
+            waiting = await metric(port, "ofevents_controller_queued")
+            return done > 2 * count and waiting == 0
+
         async with program:
-            expected = 2 * count + 1
-
-            async def settled() -> bool:
-                await asyncio.sleep(0.2)  # Each look takes time from what is measured.
-                done = await metric(port, "ofevents_controller_reconciled_total")
-                waiting = await metric(port, "ofevents_controller_queued")
-                return done >= expected and waiting == 0
-
+            watch = Stopwatch(lambda: work(program) + cluster.api.work())
             await until(settled, seconds=300, what="all is reconciled")
-            seconds = time.monotonic() - began
+            seconds, waited = watch.seconds(), watch.waited
             assert len(await cluster.all(kinds.DEPLOYMENT)) == 2 * count
             requests = await metric(port, "ofevents_kubernetes_requests_total")
-            times = psutil.Process(program.process.pid).cpu_times()
             memory = psutil.Process(program.process.pid).memory_info().rss / 2**20
+            taken = work(program)
             await program.terminate()
-        restarted = Program(folder, *command, "--port", str(port), "--lease-namespace", SYSTEM)
         before = await cluster.versions()
-        began = time.monotonic()
-        async with restarted:
+        async with again:
+            watch = Stopwatch(lambda: work(again) + cluster.api.work())
             await until(settled, seconds=300, what="all is looked at again")
-            resync = time.monotonic() - began
+            resync = watch.seconds()
         assert await cluster.versions() == before
-        work = times.user + times.system
-        return Figures(count, seconds, work, resync, requests / (2 * count), memory)
+        each = requests / (2 * count)
+        return Figures(count, seconds, taken, resync, each, memory, waited)
 
 
 def judge(small: Figures, large: Figures) -> None:
@@ -118,6 +156,7 @@ def judge(small: Figures, large: Figures) -> None:
     assert large.resync <= factor * small.resync
     assert max(small.requests, large.requests) <= REQUESTS
     assert large.memory <= MEMORY
+    assert large.waited <= 280
 
 
 @pytest.mark.timeout(120)
@@ -126,7 +165,8 @@ async def test_thirty(tmp_path: Path) -> None:
     sys.stdout.write(f"{found}\n")
     assert found.requests <= REQUESTS
     assert found.memory <= MEMORY
-    assert max(found.seconds, found.resync) <= 50
+    assert max(found.seconds, found.resync) <= 20
+    assert found.waited <= 60
     assert found.work <= 10
 
 

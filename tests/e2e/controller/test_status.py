@@ -12,7 +12,7 @@ from ofevents.clock import SystemClock
 from ofevents.cluster import kinds
 from ofevents.health import Health
 from ofevents.local import admin
-from tests.e2e.controller.rig import Cluster, cron, definition, resource, trigger
+from tests.e2e.controller.rig import Cluster, cron, resource, trigger
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
@@ -91,28 +91,27 @@ async def test_scaled_to_zero_is_ready(cluster: Cluster, bus: NatsServer) -> Non
         await cluster.apply(trigger("zero", eventBus="monitored", scaleOption=scale))
         await cluster.becomes(kinds.TRIGGER, "zero", "Warning", "KEDANotInstalled")
 
-        for kind in (kinds.SCALED_OBJECT, kinds.TRIGGER_AUTHENTICATION):
-            await cluster.create(definition(kind))
+        async with cluster.defined(kinds.SCALED_OBJECT, kinds.TRIGGER_AUTHENTICATION):
 
-        async def scaled() -> bool:
-            try:
-                found = await cluster.all(kinds.SCALED_OBJECT)
-            except LookupError:
-                return False
-            return len(found) == 1
+            async def scaled() -> bool:
+                try:
+                    found = await cluster.all(kinds.SCALED_OBJECT)
+                except LookupError:
+                    return False
+                return len(found) == 1
 
-        await until(scaled, seconds=20, what="KEDA is told")
+            await until(scaled, seconds=20, what="KEDA is told")
 
-        async def no_longer_told() -> bool:
-            told = await cluster.condition(kinds.TRIGGER, "zero", "Warning")
-            return bool(told["reason"] != "KEDANotInstalled")
+            async def no_longer_told() -> bool:
+                told = await cluster.condition(kinds.TRIGGER, "zero", "Warning")
+                return bool(told["reason"] != "KEDANotInstalled")
 
-        await until(no_longer_told, seconds=20, what="the warning is gone")
-        (deployment,) = await cluster.have("zero", 1)
-        path = kinds.DEPLOYMENT.path("shop", deployment["metadata"]["name"])
-        none = {"spec": {"replicas": 0}}
-        await cluster.api.call("PATCH", path + "?fieldManager=keda", none, kind="merge-patch")
-        await cluster.becomes(kinds.TRIGGER, "zero", "Ready", "ScaledToZero")
+            await until(no_longer_told, seconds=20, what="the warning is gone")
+            (deployment,) = await cluster.have("zero", 1)
+            path = kinds.DEPLOYMENT.path("shop", deployment["metadata"]["name"])
+            none = {"spec": {"replicas": 0}}
+            await cluster.api.call("PATCH", path + "?fieldManager=keda", none, kind="merge-patch")
+            await cluster.becomes(kinds.TRIGGER, "zero", "Ready", "ScaledToZero")
 
 
 async def test_what_is_suspended_is_ready(cluster: Cluster, bus: NatsServer) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,12 +30,15 @@ from ofevents.bus.dapr_options import read_options
 from ofevents.bus.dapr_resources import write_base
 from ofevents.clock import SystemClock
 from ofevents.ports import Bus, Delivery
-from tests.servers import ServerFailed, free_port
+from tests.e2e.processes import get
+from tests.servers import ServerFailed, free_port, until
 from tests.servers.daprd import Daprd
 from tests.servers.redis import RedisServer
 
 BACK: Final = 90.0
 """Seconds within which a sidecar answers, its broker's absence included."""
+_AGAIN: Final = 0.5
+"""Seconds before one that ended is started again."""
 PREFIX: Final = "ofevents."
 """Of the names on the broker, as the driver has it unless told otherwise."""
 
@@ -67,18 +70,68 @@ KILLED: Final = Chain(
 
 
 class Sidecar(Daprd):
-    """A daprd that is started until it stays, as a kubelet does: without its broker it ends."""
+    """A daprd that is started again whenever it ended, as a kubelet does.
+
+    Without its broker it ends, some milliseconds after it has said that it is healthy:
+    so it is up when it has loaded what is in its folder, too.
+    """
+
+    _keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        """Return when it is up.
+
+        Raises:
+            ServerFailed: not within `BACK`.
+        """
         try:
             async with asyncio.timeout(BACK):
-                while True:
-                    try:
-                        return await super().start()
-                    except ServerFailed:
-                        await asyncio.sleep(0.5)
+                await self._up()
         except TimeoutError as error:
+            await super().kill()
             raise ServerFailed(f"no sidecar within {BACK} s\n{self.log()}") from error
+        self._keeper = asyncio.create_task(self._keep(), name="sidecar: keeper")
+
+    async def kill(self) -> None:
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+        await super().kill()
+
+    async def _keep(self) -> None:
+        while self._process is not None:
+            await self._process.wait()
+            await self._up()
+
+    async def _up(self) -> None:
+        """Start it, as often as it takes."""
+        while True:
+            try:
+                await super().start()
+                await until(self.loaded, seconds=BACK, what="daprd has loaded its components")
+            except ServerFailed:
+                await super().kill()
+                await asyncio.sleep(_AGAIN)
+            else:
+                return
+
+    async def loaded(self) -> bool:
+        """Whether it has what is in its folder; ServerFailed when it has ended."""
+        if self._process is None or self._process.returncode is not None:
+            raise ServerFailed(f"daprd ended\n{self.log()}")
+        status, told = await get(f"http://127.0.0.1:{self.http}/v1.0/metadata")
+        loaded = json.loads(told).get("components", []) if status == 200 else []
+        return self._components() <= {one["name"] for one in loaded}
+
+    def _components(self) -> set[str]:
+        """Names of those in its folder, which the worker beside it changes."""
+        names = set()
+        for file in self.resources.glob("*.yaml"):
+            with suppress(FileNotFoundError):
+                named = [one for one in yaml.safe_load_all(file.read_text()) if one]
+                names |= {one["metadata"]["name"] for one in named if one["kind"] == "Component"}
+        return names
 
 
 class DaprBus:

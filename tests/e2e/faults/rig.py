@@ -9,6 +9,7 @@ start it again and the question whether it has work in hand.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ SPECS: Final = {"source": "shop/orders", "trigger": "charge"}
 BACK: Final = 90.0
 """Seconds within which whatever was killed is ready again. A worker whose broker is down
 waits for up to half a minute before it tries again."""
+_JUST_NOW: Final = 0.1
+"""Seconds since a call came whose successor is there, while the function is called at all."""
 
 RESOURCES: Final = """
 apiVersion: events.openfunction.io/v1alpha1
@@ -226,8 +229,8 @@ async def rig(
                 stack.push_async_callback(sidecar.kill)
                 await sidecar.start()
         workers = [
-            Ofevents(folder, kind, "-f", spec, worker=True, **time)
-            for kind, (spec, _), time in zip(kinds, beside, times, strict=True)
+            Ofevents(folder, kind, "-f", spec, worker=True, **faked)
+            for kind, (spec, _), faked in zip(kinds, beside, times, strict=True)
         ]
         for worker in workers:
             await stack.enter_async_context(worker)
@@ -245,7 +248,7 @@ async def rig(
         ]
         parts += [
             Part("bus", bus.kill, bus.start, bus.unsettled, bus.freeze, bus.thaw),
-            Part("function", function.kill, function.start, bus.unsettled),
+            Part("function", function.kill, function.start, _called(function, bus, delay)),
             Part("kafka", kafka.kill, kafka.start, lag.records),
         ]
         yield Rig(kafka, bus, function, tuple(workers), tuple(parts), lag, bounds, resources)
@@ -256,6 +259,18 @@ def _bound(spec: Path, in_flight: int) -> None:
     told = yaml.safe_load(spec.read_text())
     told["in_flight"] = in_flight
     spec.write_text(yaml.safe_dump(told))
+
+
+def _called(function: Function, bus: FaultBus, delay: float) -> Callable[[], Awaitable[int]]:
+    """What the bus owes while calls are being made: a function that is killed when it has
+    none loses nothing, as after a bus came back that has yet to hand anything out."""
+
+    async def owed() -> int:
+        unsettled = await bus.unsettled()
+        latest = max((call.time for call in function.calls()[-50:]), default=0.0)
+        return unsettled if time.time() - latest < delay + _JUST_NOW else 0
+
+    return owed
 
 
 def _begin(worker: Ofevents) -> Callable[[], Awaitable[None]]:

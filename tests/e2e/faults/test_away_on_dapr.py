@@ -33,12 +33,7 @@ SHOP = Chain(
 )
 
 
-# On Kafka so few events are in hand that one can use up three short retries before three
-# have failed: it becomes a dead letter, once in a while.
-@pytest.mark.parametrize(
-    ("kind", "mode"),
-    [(DaprJetStream, "500"), pytest.param(DaprKafka, "gone", marks=pytest.mark.open)],
-)
+@pytest.mark.parametrize(("kind", "mode"), [(DaprJetStream, "500"), (DaprKafka, "gone")])
 async def test_away_for_a_while(
     kind: type[DaprJetStream | DaprKafka], mode: str, tmp_path: Path
 ) -> None:
@@ -49,7 +44,8 @@ async def test_away_for_a_while(
             await asyncio.sleep(AWAY_AT / 2)
             began = time.time()
             await asyncio.sleep(AWAY_AT / 2)
-            healthy = rate(made.audit, began, time.time())
+            # No more than the pace: it may have caught up with the start of the run.
+            healthy = min(PER_SECOND, rate(made.audit, began, time.time()))
             away = await outage(made, MODES[mode], AWAY_FOR)
         await judge(made, ids, away, healthy)
 

@@ -71,17 +71,24 @@ def test_a_status_is_the_same_until_something_changes() -> None:
 @pytest.mark.parametrize(
     ("spec", "status", "expected"),
     [
-        ({"replicas": 2}, {"updatedReplicas": 2, "availableReplicas": 2}, ("ready", "Running")),
+        (
+            {"replicas": 2},
+            {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 2},
+            ("ready", "Running"),
+        ),
+        (
+            {"replicas": 1},
+            {"replicas": 2, "updatedReplicas": 1, "availableReplicas": 1},
+            ("ready", "Updating"),  # it is the Pod of before that is available
+        ),
         ({"replicas": 0}, {}, ("ready", "ScaledToZero")),
         ({}, {}, ("starting", "Starting")),
         ({"replicas": 2}, {"updatedReplicas": 1, "availableReplicas": 2}, ("ready", "Updating")),
         (
-            # The one that is available is of the spec before: a new one is not ready.
-            {"replicas": 1},
-            {"replicas": 2, "updatedReplicas": 1, "availableReplicas": 1},
-            ("ready", "Updating"),
+            {"replicas": 2},
+            {"replicas": 2, "updatedReplicas": 2, "availableReplicas": 1},
+            ("ready", "Scaling"),
         ),
-        ({"replicas": 2}, {"updatedReplicas": 2, "availableReplicas": 1}, ("ready", "Scaling")),
         (
             {"replicas": 1},
             {"updatedReplicas": 1, "availableReplicas": 1, "observedGeneration": 2},

@@ -234,20 +234,25 @@ async def test_probes_reach_events_beyond_those_in_hand(
         await worker.kill()
 
 
+def narrow(monkeypatch: pytest.MonkeyPatch, *groups: str) -> None:
+    """Have the bus hand out one by one what these groups read, such as `trigger.` or `inbox.`"""
+    consume = MemoryBus.consume
+
+    async def consume_one(
+        self: MemoryBus, topics: Any, group: str, *given: Any, in_flight: int, **more: Any
+    ) -> None:
+        most = 1 if group.startswith(groups) else in_flight
+        await consume(self, topics, group, *given, in_flight=most, **more)
+
+    monkeypatch.setattr(MemoryBus, "consume", consume_one)
+    monkeypatch.setattr(MemoryBus, "features", replace(MemoryBus.features, wide=False))
+
+
 async def test_probes_reach_events_that_the_bus_hands_out_one_by_one(
     function: Function, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The one that it waits for must not be the only one that is tried."""
-    consume = MemoryBus.consume
-
-    async def narrow(
-        self: MemoryBus, topics: Any, *given: Any, in_flight: int, **more: Any
-    ) -> None:
-        few = 1 if topics[0].startswith("inbox.") else in_flight
-        await consume(self, topics, *given, in_flight=few, **more)
-
-    monkeypatch.setattr(MemoryBus, "consume", narrow)
-    monkeypatch.setattr(MemoryBus, "features", replace(MemoryBus.features, wide=False))
+    narrow(monkeypatch, "inbox.")
     async with running(trigger(inputs=inputs(a=None), bus=bus("narrow")), clock) as worker:
         function.error = unavailable
         await worker.publish(A, *map(event, IDS[:8]))
@@ -257,6 +262,23 @@ async def test_probes_reach_events_that_the_bus_hands_out_one_by_one(
         probed = [id for at, id in function.calls if at >= first]
         assert set(probed[:8]) == set(IDS[:8])
         await worker.kill()
+
+
+async def test_an_outage_is_told_from_poison_where_the_bus_hands_out_one_by_one(
+    function: Function, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one must not use up its retries before another one is called."""
+    narrow(monkeypatch, "trigger.", "inbox.")
+    one = subscriber(delivery={"retries": 3, "backoff": 0.5, "max_backoff": 0.5})
+    async with running(trigger(one, inputs=inputs(a=None), bus=bus("first")), clock) as worker:
+        function.error = unavailable
+        await worker.publish(A, *map(event, IDS[:8]))
+        await passes(clock, 10.0)
+        assert metric("ofevents_subscriber_away", **ONE) == 1
+        function.error = None
+        await passes(clock, 30.0)
+        assert set(function.accepted) == set(IDS[:8])
+        assert await letters(worker) == []
 
 
 async def test_one_event_that_fails_alone_is_poison(function: Function, clock: ManualClock) -> None:
@@ -298,6 +320,25 @@ async def test_misconfigured_from_the_first_call_on_dead_letters_nothing(
         await passes(clock, 5.0)
         assert function.accepted == Counter(["1"])
         assert await letters(worker) == []
+
+
+async def test_who_only_heard_of_a_refusal_holds_up_no_roll_out(
+    function: Function, clock: ManualClock
+) -> None:
+    spec = trigger(subscriber(), inputs=inputs(a=None), bus=bus("heard"))
+    async with running(spec, clock) as worker:
+        function.error = misconfigured
+        await worker.publish(A, *map(event, IDS[:5]))
+        await passes(clock, 10.0)
+        async with running(spec, clock) as new:
+            await passes(clock, 0.1)
+            (shown,) = new.health.snapshots()
+            assert (shown.state, shown.reason) == ("ready", "SubscriberAway")
+            assert "another worker was refused" in shown.message
+            await worker.kill()
+            await passes(clock, 60.0)
+            (shown,) = new.health.snapshots()  # its own probe by now
+            assert (shown.state, shown.reason) == ("stalled", "SubscriberMisconfigured")
 
 
 async def test_a_refusal_is_an_answer_of_one_who_is_there(

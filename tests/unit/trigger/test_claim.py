@@ -16,7 +16,8 @@ async def test_of_workers_that_want_to_probe_at_once_one_does() -> None:
     store = MemoryStore(Broker(max_bytes=1 << 20, window=60), clock)
     key = key_of("shop", "trg", "one")
     workers = [
-        Away(store, key, clock=clock, changed=lambda _: None, log=Log(worker=n)) for n in range(3)
+        Away(store, key, clock=clock, changed=lambda _: None, told=lambda: None, log=Log(worker=n))
+        for n in range(3)
     ]
     for event in "abc":
         await workers[0].failed(Failure(event, wrong=False, error="answered 503"))

@@ -16,7 +16,7 @@ from ofevents.api.secretref import marker
 from ofevents.controller.render import Owner, Platform, SecretUse
 
 OWNER = Owner("events.openfunction.io/v1alpha1", "EventSource", "shop", "orders", "uid-1", 3)
-PLATFORM = Platform(image="ofevents:1", keda=True, dapr=True)
+PLATFORM = Platform(image="ofevents:1", keda=True, dapr=True, gateway=True)
 JETSTREAM = ResolvedBus(
     name="shop/default",
     driver="jetstream",

@@ -15,8 +15,8 @@ from ofevents.api.eventsource import PodTemplate
 from ofevents.api.meta import ScaleOption
 from ofevents.api.resolved import HttpTarget
 from ofevents.api.secretref import marker
+from ofevents.api.webhook import Expose, HttpRoute, Ingress
 from ofevents.controller.render import (
-    Exposure,
     Platform,
     Rendered,
     Workload,
@@ -182,6 +182,14 @@ def test_the_template_is_added_and_takes_nothing_away() -> None:
     assert rendered["containers"][0]["resources"] == {"limits": {"memory": "1Gi"}}
 
 
+def test_an_account_that_is_no_longer_asked_for_is_given_back() -> None:
+    for mode in ("sidecar", "standalone"):
+        rendered = render(Workload(trigger(bus=DAPR, dapr_mode=mode)))
+        for each in rendered.manifests:
+            if each["kind"] == "Deployment":
+                assert each["spec"]["template"]["spec"]["serviceAccountName"] == "default"
+
+
 def test_a_pod_may_take_as_long_to_end_as_its_longest_call() -> None:
     slow = trigger().subscribers[0]
     slow = slow.model_copy(update={"delivery": slow.delivery.model_copy(update={"timeout": 300})})
@@ -247,11 +255,42 @@ def test_a_webhook_listens_to_its_pod_and_has_a_service() -> None:
 
 
 def test_a_webhook_is_exposed_where_it_is_asked_for() -> None:
-    exposure = Exposure(host="hooks.shop", ingress_class="nginx", gateway="infra/front")
-    rendered = render(Workload(webhook()), platform=replace(PLATFORM, exposure=exposure))
-    assert one(rendered, "Ingress")["spec"]["rules"][0]["host"] == "hooks.shop"
+    asked = Expose(
+        ingress=Ingress(class_name="nginx", host="hooks.shop", tls_secret="hooks"),
+        http_route=HttpRoute(gateway="infra/front", host="hooks.shop", annotations={"a": "b"}),
+    )
+    rendered = render(Workload(webhook(), expose=asked))
+    service = one(rendered, "Service")["metadata"]["name"]
+    ingress = one(rendered, "Ingress")["spec"]
+    assert ingress["ingressClassName"] == "nginx"
+    assert ingress["tls"] == [{"hosts": ["hooks.shop"], "secretName": "hooks"}]
+    (rule,) = ingress["rules"]
+    assert rule["host"] == "hooks.shop"
+    (path,) = rule["http"]["paths"]
+    assert path["path"] == "/orders/in"
+    assert path["backend"] == {"service": {"name": service, "port": {"number": 80}}}
+    route = one(rendered, "HTTPRoute")
+    assert route["metadata"]["annotations"]["a"] == "b"
+    assert route["spec"]["parentRefs"] == [{"name": "front", "namespace": "infra"}]
+    assert route["spec"]["hostnames"] == ["hooks.shop"]
+    assert route["spec"]["rules"][0]["backendRefs"] == [{"name": service, "port": 80}]
+
+
+def test_a_way_in_to_a_webhook_with_tls_leads_to_its_port() -> None:
+    asked = Expose(http_route=HttpRoute(gateway="front"))
+    rendered = render(Workload(webhook(tls={"cert": "c", "key": "k"}), expose=asked))
     route = one(rendered, "HTTPRoute")["spec"]
-    assert route["parentRefs"] == [{"name": "front", "namespace": "infra"}]
+    assert route["parentRefs"] == [{"name": "front"}]
+    assert route["rules"][0]["backendRefs"][0]["port"] == 443
+
+
+def test_without_the_gateway_api_there_is_no_route_and_that_is_said() -> None:
+    asked = Expose(ingress=Ingress(), http_route=HttpRoute(gateway="front"))
+    platform = replace(PLATFORM, gateway=False)
+    rendered = render(Workload(webhook(), expose=asked), platform=platform)
+    kinds = [each["kind"] for each in rendered.manifests]
+    assert "Ingress" in kinds and "HTTPRoute" not in kinds
+    assert [reason for reason, _ in rendered.warnings] == ["GatewayNotInstalled"]
 
 
 # -- scaling ---------------------------------------------------------------------------------
@@ -348,6 +387,7 @@ def test_the_sidecar_is_in_the_pod_or_in_its_own() -> None:
     beside = one(render(Workload(trigger(bus=DAPR))), "Deployment")["spec"]["template"]
     assert beside["metadata"]["annotations"]["dapr.io/enabled"] == "true"
     assert beside["metadata"]["annotations"]["dapr.io/app-protocol"] == "grpc"
+    assert beside["metadata"]["annotations"]["dapr.io/enable-app-health-check"] == "true"
     rendered = render(Workload(trigger(bus=DAPR, dapr_mode="standalone")))
     deployments = {
         each["metadata"]["name"]: each["spec"]["template"]

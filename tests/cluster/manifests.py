@@ -1,0 +1,62 @@
+"""Manifests as users write them, as text for `kubectl apply -f -`; used by the flows."""
+
+from __future__ import annotations
+
+import textwrap
+import uuid
+
+from tests.servers.kube_ofevents import IMAGE
+
+EVENTS = "events.openfunction.io/v1alpha1"
+
+
+def bus(url: str, kind: str = "EventBus", name: str = "default", stream: str = "") -> str:
+    """A bus on JetStream, in streams of its own, whose names begin with `stream`."""
+    return f"""
+apiVersion: {EVENTS}
+kind: {kind}
+metadata: {{name: {name}}}
+spec:
+  jetstream: {{url: "{url}", stream: "{stream or uuid.uuid4().hex[:8]}"}}
+---"""
+
+
+def function(name: str, source: str) -> str:
+    """A function of the framework: its code in a ConfigMap, a Pod, and a Service."""
+    code = textwrap.indent(textwrap.dedent(source).strip(), "    ")
+    return f"""
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: {name}}}
+data:
+  function.py: |
+{code}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      terminationGracePeriodSeconds: 2
+      containers:
+      - name: function
+        image: {IMAGE.name}
+        imagePullPolicy: Never
+        command: [python3, /function/function.py]
+        env:
+        - {{name: HOST, value: 0.0.0.0}}
+        - {{name: PORT, value: "8080"}}
+        readinessProbe: {{httpGet: {{path: /healthz, port: 8080}}, periodSeconds: 1}}
+        volumeMounts: [{{name: code, mountPath: /function}}]
+      volumes: [{{name: code, configMap: {{name: {name}}}}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec:
+  selector: {{app: {name}}}
+  ports: [{{port: 80, targetPort: 8080}}]
+---"""

@@ -1,0 +1,168 @@
+"""KEDA takes a Trigger from nothing to several workers and back, and nothing stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Sequence
+
+import pytest
+import pytest_asyncio
+
+from tests.cluster.shop import Nats, Shop
+from tests.servers import keda, until
+from tests.servers.kafka import KafkaServer
+from tests.servers.kube_node import KubeNode
+from tests.servers.sink import Answer, Sink
+
+pytestmark = [pytest.mark.cluster, pytest.mark.server("keda"), pytest.mark.timeout(240)]
+SCALE = "{minReplicaCount: 0, maxReplicaCount: 3, pollingInterval: 1, cooldownPeriod: 5}"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def scaler(installed: KubeNode) -> None:
+    """KEDA, which comes after ofevents here: the controller sees it come."""
+    await keda.install(installed)
+
+
+def manifests(kafka: KafkaServer, nats: Nats, topics: Sequence[str], triggers: str) -> str:
+    """A bus that KEDA can look into, and a source with an event for each topic."""
+    events = "".join(
+        f'    {topic.partition("-")[0]}: {{brokers: "{kafka.brokers}", topic: {topic}}}\n'
+        for topic in topics
+    )
+    return f"""
+apiVersion: events.openfunction.io/v1alpha1
+kind: EventBus
+metadata: {{name: default}}
+spec:
+  jetstream: {{url: "{nats.url}", monitoring: "{nats.monitoring}", stream: {uuid.uuid4().hex[:8]}}}
+---
+apiVersion: events.openfunction.io/v1alpha1
+kind: EventSource
+metadata: {{name: shop}}
+spec:
+  eventBus: default
+  kafka:
+{events}---
+{triggers}"""
+
+
+async def topic(kafka: KafkaServer, event: str) -> str:
+    """A new Kafka topic for an event of that name."""
+    name = f"{event}-{uuid.uuid4().hex[:8]}"
+    await kafka.create_topic(name, 1)
+    return name
+
+
+async def produce(kafka: KafkaServer, topic: str, numbers: range) -> None:
+    records = [{"value": json.dumps({"number": number}).encode()} for number in numbers]
+    await kafka.produce(topic, records)
+
+
+def numbers(sink: Sink) -> set[int]:
+    return {event.value["number"] for event in sink.events}
+
+
+@pytest.mark.usefixtures("scaler")
+async def test_a_trigger_follows_its_lag(shop: Shop, kafka: KafkaServer, nats: Nats) -> None:
+    orders = await topic(kafka, "orders")
+    async with Sink(answer=Answer(delay=0.4)) as charge:
+        trigger = f"""
+apiVersion: events.openfunction.io/v1alpha1
+kind: Trigger
+metadata: {{name: charge}}
+spec:
+  eventBus: default
+  inputs:
+    orders: {{eventSource: shop, event: orders}}
+  subscribers:
+  - name: charge
+    sink: {{uri: "{charge.url}"}}
+    delivery: {{concurrency: 4}}
+  scaleOption: {SCALE}
+"""
+        await shop.apply(manifests(kafka, nats, [orders], trigger))
+        await shop.ready("eventsource/shop")
+        await shop.becomes("trigger", "charge", reason="ScaledToZero")
+        assert await shop.workers("charge") == 0
+
+        most = 0
+        await produce(kafka, orders, range(200))
+        for each in range(200, 300):  # the stream goes on while workers come
+            await produce(kafka, orders, range(each, each + 1))
+            most = max(most, await shop.workers("charge"))
+            await asyncio.sleep(0.05)  # the stream's pace
+
+        async def several() -> bool:
+            nonlocal most
+            most = max(most, await shop.workers("charge"))
+            return numbers(charge) == set(range(300))
+
+        await until(several, seconds=60, what="all 300 at the function")
+        assert most >= 2
+        await shop.becomes("trigger", "charge", reason="ScaledToZero", seconds=60)
+        assert await shop.workers("charge") == 0
+        # What a worker that leaves has in hand is given back: at most that comes twice.
+        assert len(charge.events) <= 300 + most * 4
+
+
+@pytest.mark.usefixtures("scaler")
+async def test_neither_an_inbox_nor_an_open_join_is_left_alone(
+    shop: Shop, kafka: KafkaServer, nats: Nats
+) -> None:
+    orders, payments = await topic(kafka, "orders"), await topic(kafka, "payments")
+    async with Sink() as charge, Sink() as both:
+        triggers = f"""
+apiVersion: events.openfunction.io/v1alpha1
+kind: Trigger
+metadata: {{name: charge}}
+spec:
+  eventBus: default
+  inputs:
+    orders: {{eventSource: shop, event: orders}}
+  subscribers:
+  - name: charge
+    sink: {{uri: "{charge.url}"}}
+    delivery: {{retries: 3, backoff: 500ms, maxBackoff: 2s}}
+  scaleOption: {SCALE}
+---
+apiVersion: events.openfunction.io/v1alpha1
+kind: Trigger
+metadata: {{name: pair}}
+spec:
+  eventBus: default
+  window: 10m
+  inputs:
+    orders: {{eventSource: shop, event: orders, joinBy: event.data.number}}
+    payments: {{eventSource: shop, event: payments, joinBy: event.data.number}}
+  subscribers:
+  - name: both
+    condition: orders && payments
+    sink: {{uri: "{both.url}"}}
+  scaleOption: {SCALE}
+"""
+        await shop.apply(manifests(kafka, nats, [orders, payments], triggers))
+        await shop.ready("eventsource/shop")
+        for name in ("charge", "pair"):
+            await shop.becomes("trigger", name, reason="ScaledToZero")
+
+        await charge.stop()
+        await produce(kafka, orders, range(20))
+
+        async def woken() -> bool:
+            return min([await shop.workers(name) for name in ("charge", "pair")]) > 0
+
+        await until(woken, seconds=40, what="both have a worker")
+        # The half-met conditions are in the store, and keep nobody awake.
+        await shop.becomes("trigger", "pair", reason="ScaledToZero", seconds=60)
+        # What waits in the inbox does: KEDA's cooldown is long over.
+        assert await shop.workers("charge") > 0
+        await charge.start()
+        await until(lambda: numbers(charge) == set(range(20)), seconds=40, what="all at charge")
+        await shop.becomes("trigger", "charge", reason="ScaledToZero", seconds=60)
+
+        await produce(kafka, payments, range(20))
+        await until(lambda: numbers(both) == set(range(20)), seconds=60, what="all joins fire")
+        await shop.becomes("trigger", "pair", reason="ScaledToZero", seconds=60)
