@@ -182,12 +182,13 @@ class PodProcess:
         self._to_tell.set()
         if self._ending.is_set():
             self._terminate(self._grace)
-        probing = asyncio.create_task(kube_probes.watch(self._container, self.address, self))
         try:
-            code = await self._process.wait()
+            async with asyncio.TaskGroup() as group:
+                watching = kube_probes.watch(self._container, self.address, self)
+                probing = group.create_task(watching)
+                code = await self._process.wait()
+                probing.cancel()
         finally:
-            probing.cancel()
-            await asyncio.gather(probing, return_exceptions=True)
             if self._killer is not None:
                 self._killer.cancel()
         self._status.started = self._status.ready = False

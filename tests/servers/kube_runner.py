@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import traceback
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -55,8 +56,7 @@ class KubeRunner(KubeApi):
         self.images = images
         self.pause = pause
         self._pods: dict[str, PodProcess] = {}  # by uid
-        self._bound: set[str] = set()
-        self._seen: set[str] = set()
+        self._seen: set[tuple[str, str | None]] = set()  # uid, and node if it is placed
         self._watched: dict[str, Watched] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
@@ -76,9 +76,7 @@ class KubeRunner(KubeApi):
     async def start(self) -> None:
         """Start all; Pods can be created when it returns."""
         if sys.platform != "linux":
-            raise ServerMissing(
-                "Pods as processes need Linux, where all of 127.0.0.0/8 is loopback"
-            )
+            raise ServerMissing("Pods as processes need Linux: all of 127.0.0.0/8 is loopback")
         await super().start()
         self.start_controllers()
         await self._register()
@@ -123,6 +121,7 @@ class KubeRunner(KubeApi):
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
+            traceback.print_exception(error)  # now, beside the test that waits in vain
             self._failure = self._failure or error
 
     async def kill(self) -> None:
@@ -132,7 +131,6 @@ class KubeRunner(KubeApi):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._pods.clear()
-        self._bound.clear()
         self._seen.clear()
         await super().kill()
 
@@ -140,24 +138,23 @@ class KubeRunner(KubeApi):
 
     def _look(self) -> None:
         """Act on what the Pods are now."""
-        seen = set()
+        there = set()
         for pod in self._watched["Pod"].objects.values():
             metadata, place = pod["metadata"], pod["spec"].get("nodeName")
             uid = metadata["uid"]
-            seen.add(uid)
-            if place is None and uid not in self._bound:
-                self._bound.add(uid)
-                self._spawn(self._bind(pod))
-            if place == NODE and uid not in self._seen:
-                self._seen.add(uid)
-                self._pods[uid] = self._process(pod)
-                self._spawn(self._run(pod))
+            there.add(uid)
+            if (uid, place) not in self._seen:
+                self._seen.add((uid, place))
+                if place is None:
+                    self._spawn(self._bind(pod))
+                elif place == NODE:
+                    self._pods[uid] = self._process(pod)
+                    self._spawn(self._run(pod))
             if "deletionTimestamp" in metadata and uid in self._pods:
                 self._pods[uid].end(metadata["deletionGracePeriodSeconds"])
-        for uid in self._pods.keys() - seen:
+        for uid in self._pods.keys() - there:
             self._pods[uid].end(0)
-        self._seen &= seen
-        self._bound &= seen
+        self._seen = {(uid, place) for uid, place in self._seen if uid in there}
 
     def _refresh(self) -> None:
         for pod in self._pods.values():

@@ -16,7 +16,9 @@ from tests.e2e.processes import Program
 from tests.e2e.runner.rig import Load, Shop, new_topic
 from tests.servers import until
 from tests.servers.kafka import KafkaServer
+from tests.servers.kube_pod import PodProcess
 from tests.servers.nats import NatsServer
+from tests.servers.sink import Answer
 
 pytestmark = [
     pytest.mark.server("kube"),
@@ -27,32 +29,47 @@ pytestmark = [
 SOURCE, TRIGGER = (kinds.EVENT_SOURCE, "shop"), (kinds.TRIGGER, "checkout")
 
 
-def version(calls: Calls, number: int) -> dict[str, Any]:
+def version(calls: Calls, number: int, **delivery: Any) -> dict[str, Any]:
     """A subscriber whose calls say of which version of the Trigger they are."""
-    payload = f'{{"n": event.data.n, "version": {number}}}'
-    return {"name": "charge", "payload": payload, "sink": calls.target("/charge")}
+    return {
+        "name": "charge",
+        "payload": f'{{"n": event.data.n, "version": {number}}}',
+        "sink": calls.target("/charge"),
+        "delivery": delivery,
+    }
+
+
+async def flowing(calls: Calls) -> None:
+    """Wait until 50 more orders have come."""
+    enough = len(calls.accepted) + 50
+    await until(lambda: len(calls.accepted) >= enough, seconds=30, what="orders flow")
+
+
+async def kill(pod: PodProcess) -> None:
+    """SIGKILL its process, and wait until it is started again."""
+    assert pod.pid is not None
+    os.kill(pod.pid, signal.SIGKILL)
+    await until(lambda: pod.restarts == 1, seconds=20, what="it is started again")
 
 
 async def test_killed_workers_are_started_again_and_lose_nothing(
     shop: Shop, kafka: KafkaServer, nats: NatsServer, calls: Calls
 ) -> None:
     orders = Load(kafka, await new_topic(kafka))
+    # Slower than the orders come, so that the one that is killed has some in hand.
+    calls.answers = {"/charge": Answer(delay=0.08)}
     await shop.apply(
         shop.bus(nats.url),
         shop.source(kafka, orders.topic),
-        shop.trigger("checkout", version(calls, 1)),
+        shop.trigger("checkout", version(calls, 1, concurrency=4)),
     )
     await shop.rolled(SOURCE, TRIGGER)
     async with orders.going_on():
         for owner in ("checkout", "shop"):
-            before, pod = len(calls.accepted), shop.only(owner)
-            await until(lambda: len(calls.accepted) > before + 50, seconds=30, what="orders flow")  # noqa: B023
-            assert pod.pid is not None
-            os.kill(pod.pid, signal.SIGKILL)
-            await until(lambda: pod.restarts == 1, seconds=20, what=f"{owner} is started again")  # noqa: B023
+            await flowing(calls)
+            await kill(shop.only(owner))
         await shop.rolled(SOURCE, TRIGGER)
-        before = len(calls.accepted)
-        await until(lambda: len(calls.accepted) > before + 50, seconds=30, what="orders flow")
+        await flowing(calls)
     # What the killed one had in hand is sent again after the ack wait of 30 s.
     await calls.all_of("/charge", set(orders.numbers))
     assert set(calls.numbers("/charge")) == set(orders.numbers)

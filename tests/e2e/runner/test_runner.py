@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.e2e.processes import get
-from tests.e2e.runner.web import DEPLOYMENTS, PORT, deployment, gone, pods, put, rolled
+from tests.e2e.runner.web import DEPLOYMENTS, PORT, WELL, deployment, gone, pods, put, rolled
 from tests.servers import until
 from tests.servers.kube_runner import KubeRunner
 
@@ -22,7 +22,6 @@ pytestmark = [
 
 async def test_pods_run_with_addresses_files_and_variables(runner: KubeRunner) -> None:
     await runner.call("POST", DEPLOYMENTS, deployment("web", replicas=2))
-    path = {"state": "well"}
 
     async def waits() -> bool:
         found = await pods(runner, "web")
@@ -31,7 +30,7 @@ async def test_pods_run_with_addresses_files_and_variables(runner: KubeRunner) -
         return len(messages) == 2 and all("not found" in each for each in messages)
 
     await runner.until(waits, "it says what is missing", 20)
-    await put(runner, "configmaps", "settings", path)
+    await put(runner, "configmaps", "settings", WELL)
     await put(runner, "secrets", "login", {"token": "first"})
     await rolled(runner, "web")
 
@@ -59,15 +58,15 @@ async def test_pods_run_with_addresses_files_and_variables(runner: KubeRunner) -
         status = (await runner.call("GET", f"{DEPLOYMENTS}/web"))["status"]
         return bool(status.get("readyReplicas", 0) == count)
 
-    await put(runner, "configmaps", "settings", {"other": "x"})
+    await put(runner, "configmaps", "settings", {"live": "yes"})
     await runner.until(lambda: ready(0), "no Pod is ready", 20)
-    await put(runner, "configmaps", "settings", path)
+    await put(runner, "configmaps", "settings", WELL)
     await runner.until(lambda: ready(2), "both are ready", 20)
     assert pod.pid == pid
 
 
-async def test_a_killed_process_is_started_again(runner: KubeRunner) -> None:
-    await put(runner, "configmaps", "settings", {"state": "well"})
+async def test_what_is_killed_or_not_live_is_started_again(runner: KubeRunner) -> None:
+    await put(runner, "configmaps", "settings", WELL)
     await put(runner, "secrets", "login", {"token": "first"})
     await runner.call("POST", DEPLOYMENTS, deployment("killed"))
     await rolled(runner, "killed")
@@ -84,9 +83,16 @@ async def test_a_killed_process_is_started_again(runner: KubeRunner) -> None:
 
     await runner.until(told, "it runs again", 20)
 
+    pid = pod.pid
+    await put(runner, "configmaps", "settings", {"state": "well"})
+    await runner.until(lambda: pod.restarts == 2, "the liveness probe has ended it", 20)
+    await put(runner, "configmaps", "settings", WELL)
+    await rolled(runner, "killed")
+    assert pod.pid != pid
+
 
 async def test_what_ends_again_and_again_is_backed_off(runner: KubeRunner) -> None:
-    await put(runner, "configmaps", "settings", {"state": "well"})
+    await put(runner, "configmaps", "settings", WELL)
     await put(runner, "secrets", "login", {"token": "first"})
     await runner.call("POST", DEPLOYMENTS, deployment("ends", image="ends"))
 
@@ -105,7 +111,7 @@ async def test_what_ends_again_and_again_is_backed_off(runner: KubeRunner) -> No
 
 
 async def test_a_roll_out_has_no_gap_and_what_goes_has_its_time(runner: KubeRunner) -> None:
-    await put(runner, "configmaps", "settings", {"state": "well"})
+    await put(runner, "configmaps", "settings", WELL)
     await put(runner, "secrets", "login", {"token": "first"})
     await runner.call("POST", DEPLOYMENTS, deployment("rolls", more="deaf"))
     await rolled(runner, "rolls")
@@ -128,7 +134,7 @@ async def test_a_roll_out_has_no_gap_and_what_goes_has_its_time(runner: KubeRunn
 
 
 async def test_the_runner_outlives_the_api_server(runner: KubeRunner) -> None:
-    await put(runner, "configmaps", "settings", {"state": "well"})
+    await put(runner, "configmaps", "settings", WELL)
     await put(runner, "secrets", "login", {"token": "first"})
     await runner.call("POST", DEPLOYMENTS, deployment("lives"))
     await rolled(runner, "lives")

@@ -39,6 +39,8 @@ IMAGES = {
     "web": Image((sys.executable, "-c", WEB)),
     "ends": Image((sys.executable, "-c", "raise SystemExit(3)")),
 }
+WELL = {"state": "well", "live": "yes"}
+"""What its probes are answered with, as the ConfigMap `settings`."""
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 
 
@@ -46,6 +48,7 @@ def deployment(name: str, *, image: str = "web", replicas: int = 1, more: str = 
     """Two ConfigMap keys and a Secret's at `/files`, a token and the Pod's name in the env."""
     labels = {"app": name}
     probe = {"httpGet": {"path": "/state", "port": "web"}, "periodSeconds": 1}
+    live = {**probe, "httpGet": {"path": "/live", "port": "web"}}
     token = {"secretKeyRef": {"name": "login", "key": "token"}}
     container = {
         "name": "web",
@@ -58,6 +61,7 @@ def deployment(name: str, *, image: str = "web", replicas: int = 1, more: str = 
         ],
         "startupProbe": {**probe, "failureThreshold": 60},
         "readinessProbe": probe,
+        "livenessProbe": {**live, "failureThreshold": 2},
         "volumeMounts": [{"name": "files", "mountPath": "/files"}],
     }
     secret = {"name": "login", "items": [{"key": "token", "path": "login/token"}]}
