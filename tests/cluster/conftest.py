@@ -68,7 +68,11 @@ async def kafka() -> AsyncIterator[KafkaServer]:
 async def shop(
     installed: KubeNode, namespace: str, request: pytest.FixtureRequest
 ) -> AsyncIterator[Shop]:
-    """A namespace with ofevents at work; what its Pods said is shown when the test fails."""
+    """A namespace with ofevents at work, where no Pod may do more than it needs; what its Pods
+    said is shown when the test fails.
+    """
+    restricted = "pod-security.kubernetes.io/enforce=restricted"
+    await installed.kubectl("label", "namespace", namespace, restricted)
     shop = Shop(installed, namespace)
     yield shop
     await shop.show_if_failed(request.node)

@@ -41,11 +41,13 @@ spec:
     metadata: {{labels: {{app: {name}}}}}
     spec:
       terminationGracePeriodSeconds: 2
+      securityContext: {{runAsNonRoot: true, seccompProfile: {{type: RuntimeDefault}}}}
       containers:
       - name: function
         image: {IMAGE.name}
         imagePullPolicy: Never
         command: [python3, /function/function.py]
+        securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}
         env:
         - {{name: HOST, value: 0.0.0.0}}
         - {{name: PORT, value: "8080"}}
