@@ -15,6 +15,7 @@ from tests.e2e.orders import Calls, functions
 from tests.e2e.processes import Program
 from tests.e2e.runner import web
 from tests.e2e.runner.rig import OWN_IMAGE, USERS, Shop, controller
+from tests.servers import until
 from tests.servers.kafka import KafkaServer
 from tests.servers.kube_runner import KubeRunner
 from tests.servers.nats import NatsServer
@@ -50,6 +51,13 @@ async def controlled(
     """The controller's process; a test that ends it starts it again."""
     async with controller(cluster, tmp_path_factory.mktemp("controller")) as process:
         yield process
+        if process.process.returncode is None:
+            await until(lambda: _closed(cluster), seconds=60, what="every namespace is gone")
+
+
+async def _closed(cluster: Cluster) -> bool:
+    found = (await cluster.api.call("GET", "/api/v1/namespaces"))["items"]
+    return not any("deletionTimestamp" in each["metadata"] for each in found)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -89,7 +97,7 @@ async def shop(
     if getattr(request.node, "failed", False):
         made.show()
         print(f"--- the controller\n{controlled.log[-4000:]}")  # noqa: T201
-    await runner.call("DELETE", f"/api/v1/namespaces/{name}")
+    await made.close()
 
 
 @pytest.hookimpl(wrapper=True)

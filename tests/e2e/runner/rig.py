@@ -93,6 +93,13 @@ class Shop:
     async def delete(self, kind: Kind, name: str) -> None:
         await self.cluster.delete(kind, name, self.namespace)
 
+    async def close(self) -> None:
+        """Delete the namespace with all that is in it; nothing when it is gone."""
+        try:
+            await self.runner.call("DELETE", f"/api/v1/namespaces/{self.namespace}")
+        except LookupError:
+            pass  # the test has looked at its deletion
+
     # -- what is there ---------------------------------------------------------------------
 
     async def becomes(

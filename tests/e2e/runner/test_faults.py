@@ -7,13 +7,15 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from ofevents.cluster import kinds
+from ofevents.cluster.kinds import Kind
 from tests.e2e.controller.rig import secret
 from tests.e2e.orders import Calls
 from tests.e2e.processes import Program
-from tests.e2e.runner.rig import Load, Shop, new_topic
+from tests.e2e.runner.rig import Load, Shop, look, new_topic
 from tests.servers import until
 from tests.servers.kafka import KafkaServer
 from tests.servers.kube_pod import PodProcess
@@ -26,6 +28,7 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
 ]
 
+NAMESPACE = Kind("", "v1", "namespaces", "Namespace", False)
 SOURCE, TRIGGER = (kinds.EVENT_SOURCE, "shop"), (kinds.TRIGGER, "checkout")
 
 
@@ -139,6 +142,17 @@ async def test_a_bus_that_is_killed_is_told_and_comes_back(
         assert set(calls.numbers("/charge")) == set(orders.numbers)
         # Stalled is no reason to be started again.
         assert [shop.only(owner).restarts for owner in ("checkout", "shop")] == [0, 0]
+
+        # A namespace goes with all that is in it, in whatever order: the bus may be first.
+        pids = [shop.only(owner).pid for owner in ("checkout", "shop")]
+        await shop.close()
+
+        async def gone() -> bool:
+            return await shop.cluster.get(NAMESPACE, shop.namespace) is None
+
+        await until(gone, seconds=60, what="the namespace is gone")
+        assert not [pid for pid in pids if pid is None or psutil.pid_exists(pid)]
+        assert (await look(own.url, shop)).consumers == ()
 
 
 async def test_a_rotated_secret_gets_to_the_workers(
