@@ -37,7 +37,11 @@ apiVersion: events.openfunction.io/v1alpha1
 kind: EventBus
 metadata: {{name: default}}
 spec:
-  jetstream: {{url: "{nats.url}", monitoring: "{nats.monitoring}", stream: {uuid.uuid4().hex[:8]}, maxBytes: 64Mi}}
+  jetstream:
+    url: "{nats.url}"
+    monitoring: "{nats.monitoring}"
+    stream: {uuid.uuid4().hex[:8]}
+    maxBytes: 64Mi
 ---
 apiVersion: events.openfunction.io/v1alpha1
 kind: EventSource
