@@ -80,7 +80,9 @@ def _trouble(pod: Object, report: Mapping[str, Any] | None) -> tuple[str, str] |
     for each in status.get("containerStatuses") or ():
         waiting = (each.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") and waiting["reason"] not in _STARTING:
-            text = waiting.get("message") or _last_words(each)
+            text = waiting.get("message", "")
+            if waiting["reason"] == "CrashLoopBackOff":  # its own message is about the waiting
+                text = _last_words(each) or text
             return str(waiting["reason"]), str(text)
     for each in status.get("conditions") or ():
         if each["type"] == "PodScheduled" and each["status"] == "False":
@@ -92,10 +94,15 @@ def _trouble(pod: Object, report: Mapping[str, Any] | None) -> tuple[str, str] |
 
 
 def _last_words(container: Mapping[str, Any]) -> str:
+    """How it ended: the last line that it wrote, where it has written one."""
     ended = (container.get("lastState") or {}).get("terminated") or {}
     if not ended:
         return ""
-    return str(ended.get("message") or f"it ended with exit code {ended.get('exitCode')}")
+    why = f"exit code {ended.get('exitCode')}"
+    if ended.get("reason") not in (None, "Error"):
+        why = f"{ended['reason']}, {why}"
+    said = str(ended.get("message") or "").strip().splitlines()
+    return f"it ended ({why})" + (f": {said[-1]}" if said else "")
 
 
 def address(pod: Object) -> str:

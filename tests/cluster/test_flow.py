@@ -340,6 +340,7 @@ kind: EventSource
 metadata: {{name: shop}}
 spec:
   eventBus: default
+  delivery: {{timeout: 1s}}  # half of a Pod's time to end is what a namespace waits for it
   kafka:
     orders: {{brokers: "{kafka.brokers}", topic: {name}}}
   webhook:
@@ -355,6 +356,7 @@ spec:
   subscribers:
   - name: charge
     sink: {{uri: "http://nobody.invalid"}}
+    delivery: {{timeout: 1s}}
 """
     client = await nats_client.connect(nats.url)
 

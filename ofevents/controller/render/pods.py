@@ -122,6 +122,8 @@ def _pod(
         "readinessProbe": _probe("/readyz", period=5, failures=2),
         "resources": template.resources or _RESOURCES,
         "securityContext": locked(),
+        # So that the status of the resource can say why it ended.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts,
     }  # fmt: skip
     if env:

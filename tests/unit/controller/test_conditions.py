@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ofevents.controller.pods import WorkerState, judge
@@ -112,3 +114,25 @@ def test_a_new_pod_that_does_not_get_ready_is_told_while_the_old_one_works() -> 
     pod = {"metadata": {"name": "new"}, "status": {"containerStatuses": [{"state": state}]}}
     found = judge("x", deployment, [pod], {})
     assert (found.state, found.reason) == ("stalled", "CrashLoopBackOff")
+    assert found.message == "back-off"
+
+
+@pytest.mark.parametrize(
+    ("ended", "message"),
+    [
+        (
+            {"reason": "Error", "exitCode": 1, "message": '{"event": "started"}\nerror: no disk\n'},
+            "it ended (exit code 1): error: no disk",
+        ),
+        ({"reason": "OOMKilled", "exitCode": 137}, "it ended (OOMKilled, exit code 137)"),
+    ],
+)
+def test_a_worker_that_ends_again_and_again_says_why(ended: Any, message: str) -> None:
+    """The kubelet's own message is about how long it waits."""
+    each = {
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s"}},
+        "lastState": {"terminated": ended},
+    }
+    pod = {"metadata": {"name": "new"}, "status": {"containerStatuses": [each]}}
+    deployment = {"metadata": {"name": "x", "generation": 3}, "spec": {}, "status": {}}
+    assert judge("x", deployment, [pod], {}).message == message
