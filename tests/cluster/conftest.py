@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from tests.cluster.shop import Nats, Shop
-from tests.servers import HOST, free_port, until
+from tests.servers import HOST, free_port, keda, until
 from tests.servers.kafka import KafkaServer
 from tests.servers.kube_node import KubeNode
 from tests.servers.kube_ofevents import IMAGE, install
@@ -47,6 +47,12 @@ async def installed(node: KubeNode) -> KubeNode:
     await node.load_image(IMAGE.find())
     sys.stdout.write(await install(node, "--replicas", "1", "--timeout", "90s"))
     return node
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def scaler(installed: KubeNode) -> None:
+    """KEDA, which comes after ofevents here: the controller sees it come."""
+    await keda.install(installed)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

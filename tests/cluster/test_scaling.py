@@ -8,22 +8,14 @@ import uuid
 from collections.abc import Sequence
 
 import pytest
-import pytest_asyncio
 
 from tests.cluster.shop import Nats, Shop
-from tests.servers import keda, until
+from tests.servers import until
 from tests.servers.kafka import KafkaServer
-from tests.servers.kube_node import KubeNode
 from tests.servers.sink import Answer, Sink
 
 pytestmark = [pytest.mark.cluster, pytest.mark.server("keda"), pytest.mark.timeout(240)]
 SCALE = "{minReplicaCount: 0, maxReplicaCount: 3, pollingInterval: 1, cooldownPeriod: 5}"
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def scaler(installed: KubeNode) -> None:
-    """KEDA, which comes after ofevents here: the controller sees it come."""
-    await keda.install(installed)
 
 
 def manifests(kafka: KafkaServer, nats: Nats, topics: Sequence[str], triggers: str) -> str:

@@ -1,0 +1,94 @@
+"""KEDA takes sources from nothing to a worker and back, by what their origins hold for them."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import aio_pika
+import nats as nats_py
+import pytest
+import redis.asyncio
+
+from tests.cluster.manifests import EVENTS
+from tests.cluster.shop import Nats, Shop
+from tests.servers import until
+from tests.servers.kafka import KafkaServer
+from tests.servers.rabbitmq import RabbitmqServer
+from tests.servers.redis import RedisServer
+from tests.servers.sink import Sink
+
+pytestmark = [pytest.mark.cluster, pytest.mark.server("keda"), pytest.mark.timeout(240)]
+COUNT = 20
+KINDS = ("kafka", "nats", "rabbitmq", "redis")
+SCALE = "minReplicaCount: 0, maxReplicaCount: 2, pollingInterval: 1, cooldownPeriod: 5"
+
+
+def bodies(kind: str) -> list[bytes]:
+    return [json.dumps({"kind": kind, "number": number}).encode() for number in range(COUNT)]
+
+
+@pytest.mark.usefixtures("scaler")
+async def test_sources_follow_their_lag(
+    shop: Shop, kafka: KafkaServer, nats: Nats, tmp_path: Path
+) -> None:
+    name = f"orders-{uuid.uuid4().hex[:8]}"
+    await kafka.create_topic(name, 1)
+    client = await nats_py.connect(nats.url)
+    stream = client.jetstream()
+    await stream.add_stream(name=name, subjects=[name], max_bytes=1 << 20)
+    async with (
+        # A Pod is not on their loopback, as which they trust anybody.
+        RabbitmqServer(extra="loopback_users.guest = false") as rabbit,
+        RedisServer(tmp_path / "redis", extra=["protected-mode no"]) as store,
+        redis.asyncio.Redis.from_url(f"redis://{store.address}") as entries,
+        Sink() as sink,
+    ):
+        await shop.apply(
+            f"""
+apiVersion: {EVENTS}
+kind: EventSource
+metadata: {{name: shop}}
+spec:
+  sink: {{uri: "{sink.url}"}}
+  kafka:
+    kafka: {{brokers: "{kafka.brokers}", topic: {name}, scaleOption: {{{SCALE}}}}}
+  nats:
+    nats:
+      url: {nats.url}
+      jetstream: {{stream: {name}}}
+      scaleOption: {{{SCALE}, metadata: {{natsServerMonitoringEndpoint: "{nats.monitoring}"}}}}
+  rabbitmq:
+    rabbitmq: {{url: "{rabbit.url}", queue: {name}, scaleOption: {{{SCALE}}}}}
+  redis:
+    redis: {{redisHost: "{store.address}", stream: {name}, scaleOption: {{{SCALE}}}}}
+"""
+        )
+        await shop.becomes("eventsource", "shop", reason="ScaledToZero", seconds=90)
+        assert await shop.workers("shop") == 0
+
+        await kafka.produce(name, [{"value": body} for body in bodies("kafka")])
+        for body in bodies("nats"):
+            await stream.publish(name, body)
+        for body in bodies("redis"):
+            await entries.xadd(name, {"data": body})
+        async with await aio_pika.connect(rabbit.url) as connection:
+            channel = await connection.channel()
+            for body in bodies("rabbitmq"):
+                await channel.default_exchange.publish(aio_pika.Message(body), routing_key=name)
+
+        def arrived() -> Counter[str]:
+            seen = {(each.value["kind"], each.value["number"]) for each in sink.events}
+            return Counter(kind for kind, _ in seen)
+
+        everything = Counter(dict.fromkeys(KINDS, COUNT))
+        try:
+            await until(lambda: arrived() == everything, seconds=90, what="all at the function")
+        except TimeoutError as error:
+            raise AssertionError(f"{error}: {arrived()}") from None
+        await shop.becomes("eventsource", "shop", reason="ScaledToZero", seconds=60)
+        assert await shop.workers("shop") == 0
+        assert len(sink.events) == COUNT * len(KINDS)
+    await client.close()
