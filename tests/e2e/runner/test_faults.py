@@ -11,7 +11,6 @@ import psutil
 import pytest
 
 from ofevents.cluster import kinds
-from ofevents.cluster.kinds import Kind
 from tests.e2e.controller.rig import secret
 from tests.e2e.orders import Calls
 from tests.e2e.processes import Program
@@ -28,7 +27,6 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
 ]
 
-NAMESPACE = Kind("", "v1", "namespaces", "Namespace", False)
 SOURCE, TRIGGER = (kinds.EVENT_SOURCE, "shop"), (kinds.TRIGGER, "checkout")
 
 
@@ -144,15 +142,16 @@ async def test_a_bus_that_is_killed_is_told_and_comes_back(
         assert [shop.only(owner).restarts for owner in ("checkout", "shop")] == [0, 0]
 
         # A namespace goes with all that is in it, in whatever order: the bus may be first.
-        pids = [shop.only(owner).pid for owner in ("checkout", "shop")]
+        pids = {shop.only(owner).pid for owner in ("checkout", "shop")}
+        assert pids <= shop.runner.pids
+        assert (await look(own.url, shop)).consumers
         await shop.close()
 
         async def gone() -> bool:
-            return await shop.cluster.get(NAMESPACE, shop.namespace) is None
+            left = [pid for pid in pids if pid is not None and psutil.pid_exists(pid)]
+            return not left and not (await look(own.url, shop)).consumers
 
-        await until(gone, seconds=60, what="the namespace is gone")
-        assert not [pid for pid in pids if pid is None or psutil.pid_exists(pid)]
-        assert (await look(own.url, shop)).consumers == ()
+        await until(gone, seconds=60, what="its workers and their positions are gone")
 
 
 async def test_a_rotated_secret_gets_to_the_workers(
