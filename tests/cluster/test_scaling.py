@@ -14,7 +14,7 @@ from tests.servers import until
 from tests.servers.kafka import KafkaServer
 from tests.servers.sink import Answer, Sink
 
-pytestmark = [pytest.mark.cluster, pytest.mark.server("keda"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.server("keda"), pytest.mark.timeout(400)]
 SCALE = "{minReplicaCount: 0, maxReplicaCount: 3, pollingInterval: 1, cooldownPeriod: 5}"
 
 
@@ -96,7 +96,7 @@ spec:
             most = max(most, await shop.workers("charge"))
             return numbers(charge) == set(range(300))
 
-        await until(several, seconds=60, what="all 300 at the function")
+        await until(several, seconds=90, what="all 300 at the function")
         assert most >= 2
         await shop.becomes("trigger", "charge", reason="ScaledToZero", seconds=60)
         assert await shop.workers("charge") == 0
@@ -150,15 +150,15 @@ spec:
         async def woken() -> bool:
             return min([await shop.workers(name) for name in ("charge", "pair")]) > 0
 
-        await until(woken, seconds=40, what="both have a worker")
+        await until(woken, seconds=90, what="both have a worker")
         # The half-met conditions are in the store, and keep nobody awake.
         await shop.becomes("trigger", "pair", reason="ScaledToZero", seconds=60)
         # What waits in the inbox does: KEDA's cooldown is long over.
         assert await shop.workers("charge") > 0
         await charge.start()
-        await until(lambda: numbers(charge) == set(range(20)), seconds=40, what="all at charge")
+        await until(lambda: numbers(charge) == set(range(20)), seconds=90, what="all at charge")
         await shop.becomes("trigger", "charge", reason="ScaledToZero", seconds=60)
 
         await produce(kafka, payments, range(20))
-        await until(lambda: numbers(both) == set(range(20)), seconds=60, what="all joins fire")
+        await until(lambda: numbers(both) == set(range(20)), seconds=90, what="all joins fire")
         await shop.becomes("trigger", "pair", reason="ScaledToZero", seconds=60)

@@ -20,7 +20,7 @@ from tests.servers.rabbitmq import RabbitmqServer
 from tests.servers.redis import RedisServer
 from tests.servers.sink import Sink
 
-pytestmark = [pytest.mark.cluster, pytest.mark.server("keda"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.server("keda"), pytest.mark.timeout(400)]
 COUNT = 20
 KINDS = ("kafka", "nats", "rabbitmq", "redis")
 SCALE = "minReplicaCount: 0, maxReplicaCount: 2, pollingInterval: 1, cooldownPeriod: 5"
@@ -85,7 +85,7 @@ spec:
 
         everything = Counter(dict.fromkeys(KINDS, COUNT))
         try:
-            await until(lambda: arrived() == everything, seconds=90, what="all at the function")
+            await until(lambda: arrived() == everything, seconds=120, what="all at the function")
         except TimeoutError as error:
             raise AssertionError(f"{error}: {arrived()}") from None
         await shop.becomes("eventsource", "shop", reason="ScaledToZero", seconds=60)
