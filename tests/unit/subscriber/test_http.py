@@ -206,9 +206,10 @@ async def test_connections_are_used_again(sink: Sink, size: int, status: int) ->
 async def test_a_slow_body_is_waited_for_so_that_its_connection_is_used_again(sink: Sink) -> None:
     sink.answer = Answer(200, body=b"x" * 250_000, how="halves")
     async with opened(sink) as subscriber:
-        for _ in range(3):
+        for _ in range(10):
             await subscriber.deliver(delivery())
-    assert sink.connections == 1
+    # The client puts it back in a thread of its own, at times after the next call began.
+    assert sink.connections <= 3
 
 
 async def test_a_connection_that_the_server_closed_is_replaced(sink: Sink) -> None:
