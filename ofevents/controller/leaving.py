@@ -94,6 +94,7 @@ class Leaving:
             left = f"the bus did not answer ({error})"
         await self._let_go(key, object)
         self._farewell.forget(uid)
+        self._places.forget(uid)
         if left:
             note = f"deleted, but its position, inboxes and dead letters stay on the bus: {left}"
             await self._recorder.tell(object, "LeftOnBus", note)

@@ -56,26 +56,35 @@ def same(one: ResolvedBus, other: ResolvedBus) -> bool:
 
 
 class Places:
-    """Reads the caches; holds nothing."""
+    """Reads the caches, and remembers what it has read: a namespace that is being deleted
+    loses a worker's document before the resource is let go of, and the bus, too."""
 
     def __init__(self, caches: Caches, buses: Buses) -> None:
         self._caches = caches
         self._buses = buses
+        self._known: dict[str, list[Place]] = {}
 
     def of(self, object: Object) -> list[Place]:
         """Where its workers were last told to be; those of Triggers first.
 
         With the `deletionPolicy` that the resource has now.
         """
-        uid = object["metadata"]["uid"]
-        policy = (object.get("spec") or {}).get("deletionPolicy", "Delete")
+        metadata = object["metadata"]
         found = [
             place
             for kind in (kinds.CONFIG_MAP, kinds.SECRET)
-            for live in self._caches[kind].owned(uid)
-            if (place := _read(kind is kinds.SECRET, live, policy)) is not None
+            for live in self._caches[kind].owned(metadata["uid"])
+            if (place := _read(kind is kinds.SECRET, live)) is not None
         ]
-        return sorted(found, key=lambda place: place.trigger is None)
+        if found and not metadata.get("deletionTimestamp"):
+            self._known[metadata["uid"]] = found
+        policy = (object.get("spec") or {}).get("deletionPolicy", "Delete")
+        places = [_kept(each, policy) for each in self._known.get(metadata["uid"], found)]
+        return sorted(places, key=lambda place: place.trigger is None)
+
+    def forget(self, uid: str) -> None:
+        """The resource has gone."""
+        self._known.pop(uid, None)
 
     async def clear(self, key: Key, place: Place) -> str:
         """Take what the resource has there off the bus, as `deletionPolicy` says.
@@ -130,7 +139,13 @@ def _out_of_reach(place: Place) -> str:
     )
 
 
-def _read(encoded: bool, live: Object, policy: str) -> Place | None:
+def _kept(place: Place, policy: str) -> Place:
+    if place.trigger is None:
+        return place
+    return Place(place.bus, place.trigger.model_copy(update={"deletion_policy": policy}))
+
+
+def _read(encoded: bool, live: Object) -> Place | None:
     """The place that a document names; None for one without, or of another version."""
     text = (live.get("data") or {}).get(FILE)
     if text is None:
@@ -141,6 +156,4 @@ def _read(encoded: bool, live: Object, policy: str) -> Place | None:
         return None
     if worker.bus is None:
         return None
-    if isinstance(worker, ResolvedSource):
-        return Place(worker.bus)
-    return Place(worker.bus, worker.model_copy(update={"deletion_policy": policy}))
+    return Place(worker.bus, None if isinstance(worker, ResolvedSource) else worker)

@@ -156,8 +156,10 @@ class PodProcess:
         return kube_mounts.localised(text, mounts, self._root, self.address)
 
     def _command(self) -> list[str]:
-        command = self._container.get("command") or self._image.entrypoint
-        return [self._local(word) for word in [*command, *self._container.get("args", ())]]
+        """The program is the machine's own, wherever a tree lies; what it is told is the Pod's."""
+        given = self._container.get("command") or self._image.entrypoint
+        program, *words = [*given, *self._container.get("args", ())]
+        return [program, *map(self._local, words)]
 
     def _environment(self) -> dict[str, str]:
         own = kube_mounts.environment(self._pod, self._container, self.address, self._find)
