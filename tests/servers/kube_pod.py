@@ -157,9 +157,9 @@ class PodProcess:
 
     def _command(self) -> list[str]:
         """The program is the machine's own, wherever a tree lies; what it is told is the Pod's."""
-        given = self._container.get("command") or self._image.entrypoint
-        program, *words = [*given, *self._container.get("args", ())]
-        return [program, *map(self._local, words)]
+        command: list[str] = list(self._container.get("command") or self._image.entrypoint)
+        command += self._container.get("args", ())
+        return [command[0], *map(self._local, command[1:])]
 
     def _environment(self) -> dict[str, str]:
         own = kube_mounts.environment(self._pod, self._container, self.address, self._find)
