@@ -81,6 +81,7 @@ async def test_a_sidecar_of_kafka_without_a_port_is_read_on_streams() -> None:
                 await taken.gets(ids(50))
 
 
+@pytest.mark.timeout(180)
 async def test_a_process_that_comes_long_after_its_sidecar_is_served() -> None:
     """daprd's first question to its app fails then, and it never asks again by itself."""
     async with dapr_kafka.open_rig() as rig:

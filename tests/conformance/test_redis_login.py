@@ -18,7 +18,7 @@ from ofevents.conformance.source_rig import Emitted, within, working
 from ofevents.errors import ConfigError, Disconnected
 from ofevents_adapters.redis import RedisSource
 from tests.conformance.rigs.redis import IDENTITY, RedisRig
-from tests.servers import until
+from tests.servers import free_port, until
 from tests.servers.redis import RedisSentinel, RedisServer
 
 pytestmark = pytest.mark.timeout(60)
@@ -201,13 +201,19 @@ async def test_sentinels_that_do_not_know_the_master_say_so(tmp_path: Path) -> N
 async def cluster(folder: Path) -> AsyncIterator[list[RedisServer]]:
     """Two masters; the first has the slots below 8192."""
     async with AsyncExitStack() as stack:
-        nodes = [RedisServer(folder / f"n{n}", extra=["cluster-enabled yes"]) for n in range(2)]
+        # Their default, 10000 above the port of clients, is none for the highest of these.
+        gossip = [free_port() for _ in range(2)]
+        nodes = [
+            RedisServer(folder / f"n{n}", extra=["cluster-enabled yes", f"cluster-port {port}"])
+            for n, port in enumerate(gossip)
+        ]
         for number, node in enumerate(nodes):
             await stack.enter_async_context(node)
             async with Redis(host="127.0.0.1", port=node.port) as client:
                 slots = (0, 8191) if number == 0 else (8192, 16383)
                 await client.execute_command("CLUSTER ADDSLOTSRANGE", *slots)
-                await client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port)
+                first = (nodes[0].port, gossip[0])
+                await client.execute_command("CLUSTER MEET", "127.0.0.1", *first)
 
         async def joined() -> bool:
             states = []
