@@ -24,6 +24,7 @@ from ofevents.bus.answers import Answers, One
 from ofevents.bus.options import JetStreamOptions
 from ofevents.clock import Clock
 from ofevents.errors import ConfigError, Disconnected, OfeventsError
+from ofevents.process import end_if_cancelled
 from ofevents.telemetry import Log
 
 LEAST_VERSION: Final = (2, 12)
@@ -117,6 +118,7 @@ class Link:
             self._gone = asyncio.Event()
             try:
                 await self._connect()
+                end_if_cancelled()
                 attempt, said = 0, ""
                 await self._gone.wait()
                 self._log.warning("reconnecting", reason=self.reason, delay=_BACKOFF[0])

@@ -36,6 +36,7 @@ from ofevents.controller.sweep import Sweeper, Users
 from ofevents.controller.workers import Workers
 from ofevents.controller.workerstatus import worker_facts
 from ofevents.errors import OfeventsError, TemporaryError
+from ofevents.process import end_if_cancelled
 from ofevents.telemetry import Log
 
 LOOK_AGAIN: Final = 10.0
@@ -95,6 +96,7 @@ class Reconciler:
                     self._queue.failed(key)
                 else:
                     self._queue.done(key)
+            end_if_cancelled()
 
     def _retry(self, key: Key, error: Exception, delay: float) -> None:
         wait = self._queue.failed(key, delay=delay)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from nats.aio.client import Client
 
 from ofevents.api.resolved import ResolvedBus
 from ofevents.bus.jetstream import JetStreamBus
@@ -75,3 +76,29 @@ async def test_it_never_gives_up(tmp_path: Path) -> None:
         await entering
         assert bus.connection == ""
         await bus.__aexit__(None, None, None)
+
+
+async def test_a_cancelling_that_the_client_swallows_ends_it_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `asyncio.wait_for` of Python 3.11 does, in the moment in which it is connected."""
+    began = asyncio.Event()
+
+    async def swallow(client: Client, *arguments: object, **options: object) -> None:
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await connect(client, *arguments, **options)
+
+    async with NatsServer(tmp_path) as server:
+        connect = Client.connect
+        async with make(server.url) as bus:
+            monkeypatch.setattr(Client, "connect", swallow)
+            await server.kill()
+            await began.wait()
+            await server.start()
+            monkeypatch.setattr(Client, "connect", connect)
+            closing = asyncio.create_task(bus.__aexit__(None, None, None))
+            done, _ = await asyncio.wait([closing], timeout=10)
+            assert done
