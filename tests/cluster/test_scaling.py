@@ -32,7 +32,7 @@ spec:
   jetstream:
     url: "{nats.url}"
     monitoring: "{nats.monitoring}"
-    stream: {uuid.uuid4().hex[:8]}
+    stream: "{uuid.uuid4().hex[:8]}"  # all digits would be a number
     maxBytes: 64Mi
 ---
 apiVersion: events.openfunction.io/v1alpha1
