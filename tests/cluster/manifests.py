@@ -10,17 +10,27 @@ from tests.servers.kube_ofevents import IMAGE
 EVENTS = "events.openfunction.io/v1alpha1"
 
 
-def bus(url: str, kind: str = "EventBus", name: str = "default", stream: str = "") -> str:
+def bus(
+    url: str,
+    kind: str = "EventBus",
+    name: str = "default",
+    stream: str = "",
+    monitoring: str = "",
+) -> str:
     """A bus on JetStream, in streams of its own, whose names begin with `stream`.
 
     They stay on the server when the EventBus goes, so each takes little of its room.
     """
+    seen = f'\n    monitoring: "{monitoring}"' if monitoring else ""
     return f"""
 apiVersion: {EVENTS}
 kind: {kind}
 metadata: {{name: {name}}}
 spec:
-  jetstream: {{url: "{url}", stream: "{stream or uuid.uuid4().hex[:8]}", maxBytes: 64Mi}}
+  jetstream:
+    url: "{url}"
+    stream: "{stream or uuid.uuid4().hex[:8]}"
+    maxBytes: 64Mi{seen}
 ---"""
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.cluster.manifests import bus
 from tests.cluster.shop import Nats, Shop
 from tests.servers import until
 from tests.servers.kafka import KafkaServer
@@ -24,17 +25,7 @@ def manifests(kafka: KafkaServer, nats: Nats, topics: Sequence[str], triggers: s
         f'    {topic.partition("-")[0]}: {{brokers: "{kafka.brokers}", topic: {topic}}}\n'
         for topic in topics
     )
-    return f"""
-apiVersion: events.openfunction.io/v1alpha1
-kind: EventBus
-metadata: {{name: default}}
-spec:
-  jetstream:
-    url: "{nats.url}"
-    monitoring: "{nats.monitoring}"
-    stream: "{uuid.uuid4().hex[:8]}"  # all digits would be a number
-    maxBytes: 64Mi
----
+    return f"""{bus(nats.url, monitoring=nats.monitoring)}
 apiVersion: events.openfunction.io/v1alpha1
 kind: EventSource
 metadata: {{name: shop}}
