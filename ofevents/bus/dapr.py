@@ -70,7 +70,7 @@ class DaprBus:
             if self._options.bulk:
                 port = self._options.app_port
                 assert port is not None
-                callbacks = await open_callbacks(self._options.app_host, port)
+                callbacks = await open_callbacks(self._options.app_host, port, self._clock)
                 stack.push_async_callback(close_callbacks, callbacks)
                 self._groups.callbacks = callbacks
             await self._link.open()
@@ -94,7 +94,8 @@ class DaprBus:
 
     @property
     def connection(self) -> str:
-        return self._link.why
+        callbacks = self._groups.callbacks
+        return self._link.why or (callbacks.unheard if callbacks is not None else "")
 
     @property
     def max_size(self) -> int:

@@ -20,11 +20,14 @@ from dapr.proto.runtime.v1 import appcallback_pb2, appcallback_pb2_grpc
 
 from ofevents.bus.dapr_desk import Desk
 from ofevents.bus.dapr_link import MESSAGE
+from ofevents.clock import Clock
 from ofevents.errors import ConfigError
 from ofevents.process import unless
 
 _SUCCESS: Final[Any] = appcallback_pb2.TopicEventResponse.SUCCESS
 _RETRY: Final[Any] = appcallback_pb2.TopicEventResponse.RETRY
+CALLS_WITHIN: Final = 15.0
+"""Seconds: a sidecar that is there looks after its app every 5 s, if not set otherwise."""
 
 
 class Callbacks(
@@ -34,15 +37,21 @@ class Callbacks(
 ):
     """See the module. `desks` are found by component and topic's name on the broker."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int, clock: Clock) -> None:
         self.users = 0
         self.server: Any = None
+        self._port = port
+        self._clock = clock
+        self._waits_since = 0.0
+        self._called = False
         self._desks: dict[tuple[str, str], tuple[Desk, str]] = {}
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
 
     def serve(self, component: str, wire: str, desk: Desk, topic: str) -> None:
         """Messages of that component and topic go to this desk from now on."""
+        if not self._desks:
+            self._waits_since = self._clock.monotonic()
         self._desks[component, wire] = (desk, topic)
         self._changed.set()
 
@@ -50,6 +59,19 @@ class Callbacks(
         """The desk takes no more; nothing when another one has taken over."""
         if self._desks.get((component, wire), (None, ""))[0] is desk:
             del self._desks[component, wire]
+
+    @property
+    def unheard(self) -> str:
+        """Why nothing comes though a desk is here, as a sentence; "" as soon as the sidecar
+        has called, and for the first moments."""
+        waited = self._clock.monotonic() - self._waits_since
+        if self._called or not self._desks or waited < CALLS_WITHIN:
+            return ""
+        return (
+            f"the Dapr sidecar has not called this process at port {self._port} yet, so nothing "
+            "arrives: its --app-port must be that one and its --app-protocol grpc. A sidecar that "
+            "was there long before looks again after half that time, two minutes at most"
+        )
 
     def close(self) -> None:
         """End the calls that wait for a desk."""
@@ -59,12 +81,14 @@ class Callbacks(
 
     async def ListTopicSubscriptions(self, request: Any, context: Any) -> Any:
         """None: they are declared, beside the components."""
+        self._called = True
         return appcallback_pb2.ListTopicSubscriptionsResponse()
 
     async def ListInputBindings(self, request: Any, context: Any) -> Any:
         return appcallback_pb2.ListInputBindingsResponse()
 
     async def HealthCheck(self, request: Any, context: Any) -> Any:
+        self._called = True
         return appcallback_pb2.HealthCheckResponse()
 
     async def OnBulkTopicEvent(self, request: Any, context: Any) -> Any:
@@ -153,7 +177,7 @@ class _Verdict:
 _open: dict[tuple[asyncio.AbstractEventLoop, int], Callbacks] = {}
 
 
-async def open_callbacks(host: str, port: int) -> Callbacks:
+async def open_callbacks(host: str, port: int, clock: Clock) -> Callbacks:
     """The server on that port, started by its first user.
 
     Raises:
@@ -162,7 +186,7 @@ async def open_callbacks(host: str, port: int) -> Callbacks:
     key = (asyncio.get_running_loop(), port)
     callbacks = _open.get(key)
     if callbacks is None:
-        callbacks = _open[key] = Callbacks()
+        callbacks = _open[key] = Callbacks(port, clock)
         server = callbacks.server = grpc.aio.server(
             options=(
                 ("grpc.max_receive_message_length", MESSAGE),

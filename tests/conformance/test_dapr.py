@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from ofevents.bus.dapr_callback import CALLS_WITHIN
 from ofevents.conformance.bus_rig import (
     GROUP,
     TOPIC,
@@ -20,6 +21,7 @@ from ofevents.errors import Disconnected
 from ofevents.event import Event
 from ofevents.ports import Bus, Consumer, Message
 from tests.conformance.rigs import dapr_jetstream, dapr_kafka
+from tests.servers import free_port
 
 EXACT = (
     Event.create(
@@ -103,6 +105,16 @@ async def test_a_process_that_comes_long_after_its_sidecar_is_served() -> None:
             taken = Taken()
             async with consuming(bus, taken):
                 await taken.gets(ids(20), seconds=LOOKS_AGAIN + 20)
+
+
+async def test_a_sidecar_that_calls_another_port_is_told_of() -> None:
+    """It is connected, and nothing ever comes."""
+    async with (
+        dapr_kafka.open_rig() as rig,
+        ensured(rig, app_port=free_port()) as bus,
+        consuming(bus, Taken()),
+    ):
+        await within(lambda: "--app-port" in bus.connection, "the bus says so", CALLS_WITHIN + 5)
 
 
 async def test_a_sidecar_that_does_not_look_after_its_app_is_refused() -> None:

@@ -12,10 +12,15 @@ import pytest
 from dapr.proto.runtime.v1 import appcallback_pb2, appcallback_pb2_grpc
 from google.protobuf import empty_pb2
 
-from ofevents.bus.dapr_callback import Callbacks, close_callbacks, open_callbacks
+from ofevents.bus.dapr_callback import (
+    CALLS_WITHIN,
+    Callbacks,
+    close_callbacks,
+    open_callbacks,
+)
 from ofevents.bus.dapr_desk import Desk
 from ofevents.bus.intake import Intake
-from ofevents.clock import SystemClock
+from ofevents.clock import ManualClock, SystemClock
 from ofevents.errors import ConfigError
 from ofevents.ports import DONE, Received, retry
 from tests.servers import free_port, until
@@ -27,7 +32,7 @@ SUCCESS, RETRY = 0, 1
 @asynccontextmanager
 async def served() -> AsyncIterator[tuple[Callbacks, Any, int]]:
     port = free_port()
-    callbacks = await open_callbacks("127.0.0.1", port)
+    callbacks = await open_callbacks("127.0.0.1", port, SystemClock())
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield callbacks, channel, port
@@ -139,10 +144,30 @@ async def test_the_single_form_and_the_lists_are_answered() -> None:
 
 async def test_a_port_has_one_process_and_its_buses_share_it() -> None:
     async with served() as (callbacks, _, port):
-        assert await open_callbacks("127.0.0.1", port) is callbacks
+        assert await open_callbacks("127.0.0.1", port, SystemClock()) is callbacks
         await close_callbacks(callbacks)
         assert callbacks.users == 1
     listener = await asyncio.start_server(lambda *_: None, "127.0.0.1", port)
     async with listener:
         with pytest.raises(ConfigError, match="is in use"):
-            await open_callbacks("127.0.0.1", port)
+            await open_callbacks("127.0.0.1", port, SystemClock())
+
+
+async def test_a_sidecar_that_never_calls_is_told_of() -> None:
+    """Its app port is another one, or it looks again only later: nothing else shows it."""
+    port, clock = free_port(), ManualClock()
+    callbacks = await open_callbacks("127.0.0.1", port, clock)
+    try:
+        await clock.advance(CALLS_WITHIN)
+        assert callbacks.unheard == ""  # nobody reads
+        callbacks.serve("lane", "wire", Desk("group", {}, clock), TOPIC)
+        await clock.advance(CALLS_WITHIN - 1)
+        assert callbacks.unheard == ""
+        await clock.advance(1)
+        assert f"port {port}" in callbacks.unheard
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = appcallback_pb2_grpc.AppCallbackHealthCheckStub(channel)
+            await stub.HealthCheck(empty_pb2.Empty())
+        assert callbacks.unheard == ""
+    finally:
+        await close_callbacks(callbacks)
