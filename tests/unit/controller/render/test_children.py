@@ -309,6 +309,13 @@ def test_keda_owns_the_replicas_where_it_scales() -> None:
     ]
 
 
+def test_what_the_user_tells_keda_goes_over_what_was_found_out() -> None:
+    scale = ScaleOption(metadata={"account": "SHOP"})
+    rendered = render(Workload(trigger(), None, scale))
+    looked = one(rendered, "ScaledObject")["spec"]["triggers"]
+    assert {each["metadata"]["account"] for each in looked} == {"SHOP"}
+
+
 def test_without_keda_the_number_is_fixed_and_said() -> None:
     scale = ScaleOption(min_replica_count=3)
     rendered = render(Workload(trigger(), None, scale), platform=replace(PLATFORM, keda=False))
