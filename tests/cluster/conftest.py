@@ -27,7 +27,7 @@ async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[KubeNo
     """The node; what it started is gone when it is closed."""
     async with KubeNode(tmp_path_factory.mktemp("node")) as node:
         yield node
-    await until(lambda: not node.leftovers(), seconds=10, what="no process is left")
+    await until(lambda: not node.leftovers(), seconds=30, what="no process is left")
     assert node.mounts() == []
 
 

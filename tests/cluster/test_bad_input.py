@@ -66,7 +66,7 @@ async def test_a_wrong_image_of_the_installation_is_told_and_the_old_one_works_o
     arguments = ("--replicas", "1", "--timeout")
     try:
         with pytest.raises(RuntimeError) as failed:
-            await install(shop.node, "--image", MISSING, *arguments, "10s")
+            await install(shop.node, "--image", MISSING, *arguments, "20s")
         assert any(each in str(failed.value) for each in NOT_PULLED), failed.value
         with pytest.raises(RuntimeError) as told:
             await ofevents(shop.node, "status")

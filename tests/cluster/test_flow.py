@@ -313,18 +313,26 @@ spec:
         )
         await shop.ready("eventsource/shop", "trigger/billing")
 
+        fed, enough = 0, asyncio.Event()
+
         async def feed() -> None:
-            for start in range(0, 100, 5):
-                await kafka.produce(name, orders(5, start))
+            nonlocal fed
+            while not enough.is_set():
+                await kafka.produce(name, orders(5, fed))
+                fed += 5
                 await asyncio.sleep(0.2)
 
-        feeding = asyncio.create_task(feed())
-        await until(lambda: len(accepted) >= 20, seconds=30, what="calls with the old token")
-        token = "new"
-        await until(lambda: refused > 0, seconds=10, what="a call is refused")
-        await shop.apply(secret.format("new"))
-        await feeding
-        await until(lambda: accepted == set(range(100)), seconds=60, what="all orders")
+        async with asyncio.TaskGroup() as feeding:
+            feeding.create_task(feed())
+            await until(lambda: len(accepted) >= 20, seconds=30, what="calls with the old token")
+            token, old = "new", len(accepted)
+            await until(lambda: refused > 0, seconds=30, what="a call is refused")
+            assert len(accepted) == old
+            await shop.apply(secret.format("new"))
+            await until(lambda: len(accepted) > old, seconds=60, what="calls with the new token")
+            enough.set()
+        # Longer than the ack wait of 30 s: what the worker that went had just been sent.
+        await until(lambda: accepted == set(range(fed)), seconds=90, what="all orders")
         await shop.ready("trigger/billing")
         spec = json.dumps(await shop.get("configmaps"))
         assert "Bearer" not in spec and '"new"' not in spec

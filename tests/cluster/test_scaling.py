@@ -13,7 +13,7 @@ from tests.cluster.manifests import bus
 from tests.cluster.shop import Nats, Shop
 from tests.servers import until
 from tests.servers.kafka import KafkaServer
-from tests.servers.sink import Answer, Sink
+from tests.servers.sink import Answer, Seen, Sink
 
 pytestmark = [pytest.mark.cluster, pytest.mark.server("keda"), pytest.mark.timeout(400)]
 SCALE = "{minReplicaCount: 0, maxReplicaCount: 3, pollingInterval: 1, cooldownPeriod: 5}"
@@ -55,7 +55,13 @@ def numbers(sink: Sink) -> set[int]:
 @pytest.mark.usefixtures("scaler")
 async def test_a_trigger_follows_its_lag(shop: Shop, kafka: KafkaServer, nats: Nats) -> None:
     orders = await topic(kafka, "orders")
-    async with Sink(answer=Answer(delay=0.4)) as charge:
+    most = 0
+
+    def answer(_: Seen) -> Answer:
+        """Too slow for one worker: it alone would need longer than a second takes to come."""
+        return Answer(delay=2.0 if most < 2 else 0.4)
+
+    async with Sink(answer=answer) as charge:
         trigger = f"""
 apiVersion: events.openfunction.io/v1alpha1
 kind: Trigger
@@ -75,7 +81,6 @@ spec:
         await shop.becomes("trigger", "charge", reason="ScaledToZero")
         assert await shop.workers("charge") == 0
 
-        most = 0
         await produce(kafka, orders, range(200))
         for each in range(200, 300):  # the stream goes on while workers come
             await produce(kafka, orders, range(each, each + 1))
@@ -87,7 +92,7 @@ spec:
             most = max(most, await shop.workers("charge"))
             return numbers(charge) == set(range(300))
 
-        await until(several, seconds=90, what="all 300 at the function")
+        await until(several, seconds=150, what="all 300 at the function")
         assert most >= 2
         await shop.becomes("trigger", "charge", reason="ScaledToZero", seconds=60)
         assert await shop.workers("charge") == 0
@@ -138,10 +143,13 @@ spec:
         await charge.stop()
         await produce(kafka, orders, range(20))
 
-        async def woken() -> bool:
-            return min([await shop.workers(name) for name in ("charge", "pair")]) > 0
+        awake: set[str] = set()
 
-        await until(woken, seconds=90, what="both have a worker")
+        async def woken() -> bool:  # the one may sleep again before the other is up
+            awake.update([name for name in ("charge", "pair") if await shop.workers(name)])
+            return awake == {"charge", "pair"}
+
+        await until(woken, seconds=90, what="both have had a worker")
         # The half-met conditions are in the store, and keep nobody awake.
         await shop.becomes("trigger", "pair", reason="ScaledToZero", seconds=60)
         # What waits in the inbox does: KEDA's cooldown is long over.

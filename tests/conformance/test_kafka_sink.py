@@ -86,8 +86,9 @@ async def test_a_refused_login_is_misconfigured_at_once_and_heals(
     kafka: KafkaServer, topic: str
 ) -> None:
     login = {"saslUsername": USER, "saslPassword": PASSWORD}
-    async with sink(kafka.sasl_brokers, topic, **{**login, "saslPassword": "wrong"}) as made:
-        async with asyncio.timeout(5):
+    wrong = {**login, "saslPassword": "wrong"}
+    async with sink(kafka.sasl_brokers, topic, timeout=30.0, **wrong) as made:
+        async with asyncio.timeout(15):
             with pytest.raises(Misconfigured, match=f"{topic}.*uthentication"):
                 await made.send(event("one"), None)
             with pytest.raises(Misconfigured):
@@ -114,7 +115,7 @@ async def test_a_topic_that_is_not_there_is_misconfigured_until_it_is(kafka: Kaf
         with pytest.raises(Misconfigured, match="create the topic"):
             await made.send(event("one"), None)
         await kafka.create_topic(name)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await made.send(event("two"), None)
 
 
@@ -123,7 +124,7 @@ async def test_nobody_there_is_said_with_the_reason_within_the_time() -> None:
     async with sink(f"127.0.0.1:{free_port()}", "paid", timeout=2.0) as made:
         with pytest.raises(Unavailable, match="Connection refused"):
             await made.send(event("one"), None)
-    assert 1.5 < asyncio.get_running_loop().time() - began < 6
+    assert 1.5 < asyncio.get_running_loop().time() - began < 15
 
 
 async def test_an_order_of_each_key_outlives_a_broker_that_is_killed(

@@ -19,7 +19,7 @@ from tests.conformance.rigs.doomed import doomed
 from tests.conformance.rigs.mqtt import IDENTITY, MqttRig, open_qos1
 from tests.servers.mosquitto import Mosquitto
 
-pytestmark = pytest.mark.timeout(25)
+pytestmark = pytest.mark.timeout(60)
 
 VERSIONS = pytest.mark.parametrize("protocol", ["3.1.1", "5"])
 
@@ -336,4 +336,4 @@ async def test_a_port_that_speaks_something_else(monkeypatch: pytest.MonkeyPatch
         began = time.monotonic()
         with pytest.raises(Disconnected, match=r"this is no MQTT|does not answer CONNECT"):
             await made.make().run(None, store=None, started=print)  # type: ignore[arg-type]
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15

@@ -199,7 +199,7 @@ async def test_what_emit_refuses_comes_again_after_its_delay(stream: NatsRig) ->
         began = time.monotonic()
         await within(lambda: not emit.failures, "emit was called")
         await emit.settles(keys)
-        assert 0.9 < time.monotonic() - began < 5.0
+        assert 0.9 < time.monotonic() - began < 15
 
 
 async def test_a_stopped_worker_gives_back_at_once(stream: NatsRig) -> None:
@@ -211,7 +211,7 @@ async def test_a_stopped_worker_gives_back_at_once(stream: NatsRig) -> None:
     began = time.monotonic()
     async with reading(stream, two, ackWait="60s"):
         await two.settles(keys)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
 
 
 async def test_what_is_in_hand_longer_than_the_ack_wait_does_not_come_again(

@@ -174,7 +174,7 @@ async def test_a_fail_over_is_followed(tmp_path: Path) -> None:
         async with working(rig, emit) as worker:
             before = await rig.feed(20)
             await emit.settles(before)
-            await until(pair.replicated, seconds=10, what="the replica has all")
+            await until(pair.replicated, seconds=20, what="the replica has all")
             await master.kill()
             await within(lambda: bool(worker.lost), "Disconnected was raised")
             await within(lambda: replica.address in worker.started[-1], "the replica is found")

@@ -116,11 +116,11 @@ async def test_what_is_settled_is_acknowledged_and_nothing_else(stream: RedisRig
     emit = Emitted(stream)
     async with working(stream, emit):
         await emit.settles(await stream.feed(30))
-        await until(lambda: _is(pending(stream), 0), seconds=5, what="all are acknowledged")
+        await until(lambda: _is(pending(stream), 0), seconds=20, what="all are acknowledged")
         emit.gate.clear()
         await stream.feed(5)
         await within(lambda: emit.inside > 0, "an entry came to emit")
-        await until(lambda: _is(pending(stream), 5), seconds=5, what="five are in hand")
+        await until(lambda: _is(pending(stream), 5), seconds=20, what="five are in hand")
     assert await pending(stream) == 5
 
 
@@ -136,7 +136,7 @@ async def test_what_emit_refuses_comes_again_after_its_delay(stream: RedisRig) -
         await within(lambda: not emit.failures, "emit was called")
         began = time.monotonic()
         await emit.settles(keys)
-        assert 0.8 < time.monotonic() - began < 5.0
+        assert 0.8 < time.monotonic() - began < 15
 
 
 async def test_a_stopped_worker_gives_back_at_once(stream: RedisRig) -> None:
@@ -149,7 +149,7 @@ async def test_a_stopped_worker_gives_back_at_once(stream: RedisRig) -> None:
     began = time.monotonic()
     async with working(stream, two):
         await two.settles(keys)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert await pending(stream) == 0
 
 
@@ -162,7 +162,7 @@ async def test_what_is_in_hand_longer_than_the_timeout_does_not_come_again(
     async with working(stream, one):
         keys = await stream.feed(20)
         await within(lambda: one.inside > 0, "an entry came to emit")
-        await until(lambda: _is(pending(stream), 20), seconds=5, what="all are in hand")
+        await until(lambda: _is(pending(stream), 20), seconds=20, what="all are in hand")
         async with working(stream, two):
             await asyncio.sleep(3.0)  # three times the timeout
             one.gate.set()
@@ -239,7 +239,7 @@ async def test_a_deleted_entry_holds_up_nothing(stream: RedisRig) -> None:
     emit = Emitted(stream)
     async with working(stream, emit):
         await emit.settles(keys[1:])
-        await until(lambda: _is(pending(stream), 0), seconds=10, what="nothing is pending")
+        await until(lambda: _is(pending(stream), 0), seconds=20, what="nothing is pending")
 
 
 # -- bounds -------------------------------------------------------------------------
@@ -253,7 +253,7 @@ async def test_a_worker_holds_a_bounded_number_of_entries(
     emit.gate.clear()
     keys = await stream.feed(300)
     async with working(stream, emit):
-        await until(lambda: _is(pending(stream), 60), seconds=10, what="the window is full")
+        await until(lambda: _is(pending(stream), 60), seconds=20, what="the window is full")
         await asyncio.sleep(1.5)  # longer than a read waits
         assert await pending(stream) == 60
         emit.gate.set()

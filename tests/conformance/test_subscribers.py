@@ -67,5 +67,5 @@ async def _count(sink: SinkProcess, ids: list[str]) -> None:
     async def all_arrived() -> bool:
         return len(await sink.ids()) >= len(ids)
 
-    await until(all_arrived, seconds=10, what=f"{len(ids)} events arrive")
+    await until(all_arrived, seconds=30, what=f"{len(ids)} events arrive")
     assert sorted(await sink.ids()) == sorted(ids), "each arrives once"

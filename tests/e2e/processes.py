@@ -107,7 +107,7 @@ class Program:
         """SIGSTOP: it stands still, and its connections stay, until `thaw`."""
         process = psutil.Process(self.process.pid)
         self.process.send_signal(signal.SIGSTOP)
-        await until(lambda: process.status() == psutil.STATUS_STOPPED, seconds=5, what="it stops")
+        await until(lambda: process.status() == psutil.STATUS_STOPPED, seconds=20, what="it stops")
 
     def thaw(self) -> None:
         """SIGCONT."""

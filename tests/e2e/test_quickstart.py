@@ -89,7 +89,7 @@ async def test_start_curl_stop_and_go_on(quickstart: Quickstart) -> None:
         await run.says("audit | ofevents.cron ")
         began = time.monotonic()
         assert await run.interrupt() == 0
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 10  # 4.8 s at most, and the end of its process
         assert "nothing was in flight" in run.log
         assert f"{small}  received -> published -> filtered by checkout" in run.log
         assert f"order {small}" not in run.log

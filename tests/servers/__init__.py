@@ -13,6 +13,8 @@ import os
 import random
 import shutil
 import socket
+import sys
+from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -50,12 +52,44 @@ def find(command: str) -> Path | None:
     return Path(found) if found else None
 
 
+_CLAIMS: Final = 256
+"""Of one process: a server is up long before so many others have got their ports."""
+_claims: Final[deque[socket.socket]] = deque()
+
+
 def free_port() -> int:
-    """A TCP port that nobody listens on now, at any address."""
+    """A TCP port that nobody listens on now, at any address, and that nobody else is told.
+
+    A server listens seconds after its port was drawn. Among some thousand draws of the
+    suites that run beside each other, one would get such a port a second time.
+    """
+    while True:
+        port = _draw()
+        if _claim(port):
+            return port
+
+
+def _draw() -> int:
     with socket.socket() as probe:
         probe.bind(("", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _claim(port: int) -> bool:
+    """Whether it is ours: a name that one process of a network namespace has, until it ends."""
+    if sys.platform != "linux":
+        return True  # there are no such names
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0ofevents-tests-port-{port}")
+    except OSError:
+        claim.close()
+        return False
+    _claims.append(claim)
+    if len(_claims) > _CLAIMS:
+        _claims.popleft().close()
+    return True
 
 
 def free_address(*ports: int) -> str:

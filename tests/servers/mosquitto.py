@@ -112,7 +112,7 @@ class Mosquitto:
             return
         process = psutil.Process(self._process.pid)
         self._process.send_signal(signal.SIGSTOP)
-        await until(lambda: process.status() == psutil.STATUS_STOPPED, seconds=5, what="it stops")
+        await until(lambda: process.status() == psutil.STATUS_STOPPED, seconds=20, what="it stops")
 
     def thaw(self) -> None:
         if self._process is not None:

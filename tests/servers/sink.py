@@ -127,7 +127,7 @@ class Sink:
             self._server = None
         for connection in list(self._open):
             connection.cut()
-        await until(lambda: not self._open, seconds=5, what="every connection is closed")
+        await until(lambda: not self._open, seconds=20, what="every connection is closed")
 
     async def __aenter__(self) -> Self:
         await self.start()
