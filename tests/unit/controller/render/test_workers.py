@@ -133,3 +133,16 @@ def test_a_daprd_of_its_own_is_rolled_with_its_credentials() -> None:
 
     assert annotations("one") != annotations("two")
     assert annotations("one") == annotations("one")
+
+
+@pytest.mark.parametrize("mode", ["sidecar", "standalone"])
+def test_daprd_does_without_a_token(mode: str) -> None:
+    """Its secret store would log in by the Pod's, and end daprd where there is none."""
+    manifests = render(Workload(trigger(bus=DAPR, dapr_mode=mode)))
+    templates = [each["spec"]["template"] for each in named(manifests, "Deployment").values()]
+    assert [each["spec"]["automountServiceAccountToken"] for each in templates] == [
+        False for _ in templates
+    ]
+    asked = [each["metadata"]["annotations"] for each in templates]
+    (beside,) = (each for each in asked if "dapr.io/enabled" in each)
+    assert beside["dapr.io/disable-builtin-k8s-secret-store"] == "true"
