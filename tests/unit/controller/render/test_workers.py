@@ -46,7 +46,9 @@ def test_a_component_that_two_workers_call_does_not_depend_on_their_order() -> N
 def test_a_source_that_must_be_one_is_never_two(keda: bool, metadata: Any) -> None:
     asked = ScaleOption(min_replica_count=2, max_replica_count=5, metadata=metadata)
     manifests = render(Workload(cron(), None, asked), keda=keda)
-    for scaled in named(manifests, "ScaledObject").values():
+    by_the_clock = named(manifests, "ScaledObject")
+    assert bool(by_the_clock) is (keda and metadata is not None)
+    for scaled in by_the_clock.values():
         assert (scaled["spec"]["minReplicaCount"], scaled["spec"]["maxReplicaCount"]) == (1, 1)
     (deployment,) = named(manifests, "Deployment").values()
     assert deployment["spec"].get("replicas", 1) == 1
