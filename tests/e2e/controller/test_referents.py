@@ -151,3 +151,29 @@ async def test_a_namespaces_bus_comes_before_the_clusters(
         for kind, name in ((kinds.TRIGGER, "rides"), (kinds.EVENT_SOURCE, "drives")):
             await cluster.becomes(kind, name, "Stalled", "ReferenceNotFound")
             assert len(await cluster.deployments(name)) == 1
+
+
+async def test_the_service_of_a_webhook_comes_back(cluster: Cluster, bus: NatsServer) -> None:
+    """Made by the controller itself, which tells nobody of its own writes."""
+    hook = resource("EventSource", "called", {"eventBus": "default", "webhook": {"in": {}}})
+    async with cluster.controller() as running:
+        await cluster.apply(hook)
+        (deployment,) = await cluster.have("called", 1)
+        await running.idle()
+        name = deployment["metadata"]["name"]
+        ref = {"apiVersion": "v1", "kind": "Service", "name": name}
+        await cluster.apply(trigger("calls-it", subscribers=[{"name": "a", "sink": {"ref": ref}}]))
+        await cluster.have("calls-it", 1)
+        await cluster.delete(kinds.EVENT_SOURCE, "called")
+
+        async def gone() -> bool:
+            return await cluster.get(kinds.EVENT_SOURCE, "called") is None
+
+        await until(gone, seconds=20, what="the EventSource is gone")
+        await cluster.delete(kinds.SERVICE, name)  # as the garbage collector does
+        for kind in (kinds.CONFIG_MAP, kinds.NETWORK_POLICY):
+            await cluster.delete(kind, name)
+        await cluster.becomes(kinds.TRIGGER, "calls-it", "Stalled", "ReferenceNotFound")
+        await cluster.apply(hook)
+        await cluster.have("called", 1)
+        await cluster.becomes(kinds.TRIGGER, "calls-it", "Stalled", "None")
