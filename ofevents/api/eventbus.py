@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Final, Literal
 
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import Field
 
 from ofevents.api.messaging import NatsCredentials
 from ofevents.api.meta import Metadata, Model, ScaleOption, Tls, Written
 from ofevents.api.platform import DaprComponent, DaprMetadata
+from ofevents.api.rules import count, ruled
 from ofevents.api.scalars import ByteSize, Duration
 
 _IGNORED = "OpenFunction's; accepted and not needed here."
-_STORAGE: Final[dict[str, JsonValue]] = {
-    "rule": "self.storage == oldSelf.storage || self.stream != oldSelf.stream || "
+_STORAGE: Final = (
+    "self.storage == oldSelf.storage || self.stream != oldSelf.stream || "
     "(has(self.url) ? self.url : '') != (has(oldSelf.url) ? oldSelf.url : '')",
-    "message": "the storage of streams that exist cannot change: give other streams a name "
+    "the storage of streams that exist cannot change: give other streams a name "
     "(stream), or another server (url)",
-}
+)
 """The servers would keep them where they are, and nobody would know."""
+_SYNC: Final = (
+    "!has(self.url) || !has(self.sync)",
+    "sync is a setting of the server that ofevents runs itself; with url it is that "
+    "server's own setting (sync_interval)",
+)
 
 
 class JetStreamSpec(Model):
     """NATS JetStream; without a url, a server that ofevents runs itself."""
 
-    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [_STORAGE]})
+    model_config = ruled(_STORAGE, _SYNC)
 
     url: str | None = Field(
         default=None,
@@ -117,6 +124,18 @@ DRIVERS: Final = ("jetstream", "dapr", "natsStreaming")
 
 class EventBusSpec(Model):
     """Exactly one of jetstream, dapr and natsStreaming."""
+
+    model_config = ruled(
+        (
+            f"{count(*DRIVERS)} > 0",
+            "an EventBus needs a driver; expected one of jetstream, dapr; `jetstream: {}` is a "
+            "server that ofevents runs itself",
+        ),
+        *(
+            (f"{count(*two)} < 2", f"an EventBus has one driver, this one has {' and '.join(two)}")
+            for two in combinations(DRIVERS, 2)
+        ),
+    )
 
     jetstream: JetStreamSpec | None = Field(default=None, description="NATS JetStream.")
     dapr: DaprBusSpec | None = Field(default=None, description="A Dapr pub/sub component.")

@@ -17,6 +17,7 @@ from ofevents.api.kafka import KafkaScaleOption, KafkaSpec
 from ofevents.api.messaging import MqttSpec, NatsSpec, RabbitmqSpec, RedisSpec
 from ofevents.api.meta import SECRET_HINT, Anything, Metadata, Model, ScaleOption, Written
 from ofevents.api.platform import DaprSpec, FileSpec, KubernetesSpec
+from ofevents.api.rules import ruled
 from ofevents.api.sink import DeliverySettings, Sink
 from ofevents.api.webhook import Expose, WebhookSpec
 
@@ -179,6 +180,18 @@ class PodTemplate(Model):
 
 class EventSourceSpec(Model):
     """Sources of events by kind and event name; at least one of eventBus and sink is needed."""
+
+    model_config = ruled(
+        (
+            "has(self.eventBus) || has(self.sink)",
+            "the EventSource has nowhere to send its events; expected eventBus or sink",
+        ),
+        (
+            "has(self.eventBus) || !has(self.deadLetterTopic)",
+            "a topic needs an EventBus, and this EventSource has none; add eventBus, or use "
+            "deadLetterSink",
+        ),
+    )
 
     event_bus: str | None = Field(
         default=None,

@@ -3,7 +3,8 @@
 Made by `resolve` from resources (files or the API server), read by
 `source.run(spec)` and `trigger.run(spec)` on a laptop as in a pod. It is
 versioned, so that an old worker under a new controller, and the other way
-round, know what they cannot read. Durations are seconds, sizes are bytes.
+round, know what they cannot read: a field more or less is another `VERSION`.
+Durations are seconds, sizes are bytes.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from ofevents.api.kafka import Brokers
 from ofevents.api.messaging import NatsCredentials
 from ofevents.api.meta import SECRET_HINT, Basic, Model, SecretText, Tls
 from ofevents.api.platform import DaprComponent
+from ofevents.api.rules import count, ruled
 from ofevents.api.scalars import Duration, Rate
 
 
@@ -142,8 +143,20 @@ class RedisSink(Model):
     tls: Tls | None = Field(default=None, description="Connect with TLS.")
 
 
+_DAPR_ONE: Final = "expected appId and method, or a component and its operation"
+_DAPR_BINDING: Final = "an output binding needs operation, and has no method"
+_DAPR_APP: Final = "an app needs method, and has no operation"
+_BINDING: Final = "(has(self.component) || has(self.componentName))"
+
+
 class DaprSink(Model):
     """Invokes an app through Dapr, or an output binding."""
+
+    model_config = ruled(
+        (f"has(self.appId) != {_BINDING}", _DAPR_ONE),
+        (f"!{_BINDING} || has(self.operation) && !has(self.method)", _DAPR_BINDING),
+        ("!has(self.appId) || has(self.method) && !has(self.operation)", _DAPR_APP),
+    )
 
     app_id: str | None = Field(
         default=None, pattern=r"^[^/?#\s]+$", description="Dapr app to invoke."
@@ -177,11 +190,11 @@ class DaprSink(Model):
     def _form(self) -> DaprSink:
         binding = self.component is not None or self.component_name is not None
         if (self.app_id is None) == (not binding):
-            raise ValueError("expected appId and method, or a component and its operation")
+            raise ValueError(_DAPR_ONE)
         if binding and (self.operation is None or self.method is not None):
-            raise ValueError("an output binding needs operation, and has no method")
+            raise ValueError(_DAPR_BINDING)
         if not binding and (self.method is None or self.operation is not None):
-            raise ValueError("an app needs method, and has no operation")
+            raise ValueError(_DAPR_APP)
         return self
 
 
@@ -194,10 +207,17 @@ SINKS: Final[dict[str, type[Model]]] = {
     "dapr": DaprSink,
 }
 """The fields of each destination that is neither uri nor ref."""
+_SINK_NONE: Final = f"expected one of uri, ref, {', '.join(SINKS)}"
+_SINK_SEVERAL: Final = "a sink has one destination; use a subscriber for each"
 
 
 class Sink(Model):
     """Where events are delivered: an address, a function by name, or a broker."""
+
+    model_config = ruled(
+        (f"{count('uri', 'ref', *SINKS)} > 0", _SINK_NONE),
+        (f"{count(*SINKS)} + (has(self.uri) || has(self.ref) ? 1 : 0) <= 1", _SINK_SEVERAL),
+    )
 
     uri: str | None = Field(
         default=None, pattern="^https?://", description="Address to POST to. It wins over `ref`."
@@ -222,9 +242,9 @@ class Sink(Model):
     def _one(self) -> Sink:
         given = self.brokers
         if self.uri is None and self.ref is None and not given:
-            raise ValueError("expected one of uri, ref, kafka, nats, mqtt, rabbitmq, redis, dapr")
+            raise ValueError(_SINK_NONE)
         if len(given) > 1 or (given and (self.uri is not None or self.ref is not None)):
-            raise ValueError("a sink has one destination; use a subscriber for each")
+            raise ValueError(_SINK_SEVERAL)
         return self
 
     @property

@@ -8,12 +8,24 @@ from pydantic import Field
 
 from ofevents.api.eventsource import PodTemplate
 from ofevents.api.meta import Metadata, Model, ScaleOption, Written
+from ofevents.api.rules import ruled
 from ofevents.api.scalars import Duration
 from ofevents.api.sink import DeliverySettings, Sink
 
 
 class Input(Model):
     """Events of an EventSource, or of a topic."""
+
+    model_config = ruled(
+        (
+            "has(self.topic) || has(self.eventSource) && has(self.event)",
+            "the input does not say what it reads; expected eventSource and event, or topic",
+        ),
+        (
+            "!has(self.topic) || !has(self.eventSource) && !has(self.event)",
+            "an input is a topic, or an event of an EventSource, not both",
+        ),
+    )
 
     event_source: str | None = Field(default=None, description="Name of the EventSource.")
     event: str | None = Field(default=None, description="Name of the event in it.")
@@ -33,6 +45,13 @@ class Input(Model):
 
 class Subscriber(Model):
     """Who gets the events, and on which condition."""
+
+    model_config = ruled(
+        (
+            "has(self.sink) || has(self.topic)",
+            "the subscriber does not say who gets the events; expected sink or topic",
+        )
+    )
 
     name: str | None = Field(
         default=None,
@@ -93,7 +112,11 @@ class TriggerSpec(Model):
         default=60.0,
         description="How long an input counts as received, by the bus's time of storage.",
     )
-    subscribers: list[Subscriber] = Field(min_length=1, description="Who gets what.")
+    subscribers: list[Subscriber] = Field(
+        min_length=1,
+        max_length=1000,  # The API server reckons what its rules may cost.
+        description="Who gets what.",
+    )
     log_level: str | None = Field(
         default=None,
         pattern="^([0-9]+|debug|info|warning|error)$",

@@ -6,11 +6,12 @@ fields of every source beside it (`eventsource.py`).
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
 from ofevents.api.meta import SECRET_HINT, Basic, Model, SecretText
+from ofevents.api.rules import ruled
 from ofevents.api.scalars import ByteSize, Duration, Port
 
 Method = Literal["POST", "PUT", "PATCH", "GET", "DELETE"]
@@ -107,8 +108,13 @@ class HttpRoute(Model):
     )
 
 
+_EXPOSE: Final = "expected ingress, httpRoute or both; leave `expose` out for none"
+
+
 class Expose(Model):
     """How a webhook is reached from outside the cluster; read on the cluster only."""
+
+    model_config = ruled(("has(self.ingress) || has(self.httpRoute)", _EXPOSE))
 
     ingress: Ingress | None = Field(default=None, description="By an Ingress.")
     http_route: HttpRoute | None = Field(default=None, description="By a Gateway.")
@@ -116,7 +122,7 @@ class Expose(Model):
     @model_validator(mode="after")
     def _some(self) -> Expose:
         if self.ingress is None and self.http_route is None:
-            raise ValueError("expected ingress, httpRoute or both; leave `expose` out for none")
+            raise ValueError(_EXPOSE)
         return self
 
 

@@ -6,7 +6,7 @@ Used by the reflectors, the lease and the controller.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 import aiohttp
 import orjson
 
-from ofevents.cluster.kinds import Kind, kind_of
+from ofevents.cluster.kinds import LEASE, Kind, kind_of
 from ofevents.cluster.login import login, trust
 from ofevents.errors import ConfigError, Conflict, Disconnected, OfeventsError
 from ofevents.telemetry import KUBERNETES_REQUESTS
@@ -31,6 +31,7 @@ _CONNECT: Final = 5.0
 _LONGEST: Final = 16 * 1024 * 1024
 _APPLY: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
+_LEASES: Final = f"/apis/{LEASE.group}/"
 
 
 class Gone(Exception):
@@ -55,6 +56,7 @@ class Api:
 
     Attributes:
         requests: calls so far by verb, watches included.
+        guard: called before each write but those of leases; what it raises, the write raises.
     """
 
     def __init__(self, kubeconfig: Path | None = None, context: str | None = None) -> None:
@@ -63,6 +65,7 @@ class Api:
         self._configuration: Any = None
         self._session: aiohttp.ClientSession | None = None
         self.requests: dict[str, int] = {}
+        self.guard: Callable[[], None] | None = None
 
     async def __aenter__(self) -> Self:
         self._configuration = await login(self._file, self._context)
@@ -250,6 +253,8 @@ class Api:
         timeout: aiohttp.ClientTimeout,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         assert self._session is not None
+        if method != "GET" and self.guard is not None and not path.startswith(_LEASES):
+            self.guard()
         self.requests[method] = self.requests.get(method, 0) + 1
         KUBERNETES_REQUESTS.labels(method).inc()
         headers = {"Accept": "application/json"}

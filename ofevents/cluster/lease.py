@@ -2,7 +2,8 @@
 
 The holder renews it every two seconds; the others take it when they have not seen it
 renewed for nine seconds by their own clock, so clocks of machines may differ. A holder
-that could not renew in time has ended before that: it must not write any more.
+that could not renew in time has ended before that, and `check`, asked before each of its
+writes, keeps one that was frozen from a last one: it must not write any more.
 """
 
 from __future__ import annotations
@@ -42,12 +43,14 @@ class Lease:
         self._holder = holder
         self._clock = clock
         self._seen: tuple[Any, float] = (None, 0.0)
+        self._renewed = float("-inf")
         self._log = Log(lease=name)
 
     async def take(self) -> None:
         """Return when it is ours."""
         waits = ""
         while True:
+            asked = self._clock.monotonic()
             try:
                 holder = await self._try()
             except Conflict:
@@ -57,6 +60,7 @@ class Lease:
                 self._log.warning("retrying", error=text)
             else:
                 if holder == self._holder:
+                    self._renewed = asked
                     self._log.info("leading", holder=holder)
                     return
             if holder and holder != waits:
@@ -64,27 +68,37 @@ class Lease:
                 self._log.info("standby", holder=holder)
             await self._clock.sleep(RENEW / 2)
 
+    def check(self) -> None:
+        """Whether it may still write.
+
+        Raises:
+            Lost: it is not held, or was not renewed in time.
+        """
+        if self._clock.monotonic() - self._renewed >= DEADLINE:
+            raise Lost(f"the lease {self._name} was not renewed in time")
+
     async def keep(self) -> None:
         """Renew it until cancelled.
 
         Raises:
             Lost: it could not be renewed in time, or another has it.
         """
-        renewed = self._clock.monotonic()
         while True:
             await self._clock.sleep(RENEW)
+            # Others count from when the server has it, which is before its answer is here.
+            asked = self._clock.monotonic()
             try:
-                async with asyncio.timeout(DEADLINE - (self._clock.monotonic() - renewed)):
+                async with asyncio.timeout(DEADLINE - (asked - self._renewed)):
                     holder = await self._try()
             except Conflict:
                 continue
             except (TemporaryError, Refused, TimeoutError) as error:
-                if self._clock.monotonic() - renewed >= DEADLINE:
+                if self._clock.monotonic() - self._renewed >= DEADLINE:
                     raise Lost(f"the lease {self._name} could not be renewed: {error}") from error
                 continue
             if holder != self._holder:
                 raise Lost(f"the lease {self._name} is held by {holder}")
-            renewed = self._clock.monotonic()
+            self._renewed = asked
 
     async def release(self) -> None:
         """Let another take it at once."""

@@ -55,7 +55,6 @@ class Changes:
             owner = self._workers.owner(kind, object)
             if owner is not None:
                 self._queue.add(owner)
-                return
         if kind in kinds.REFERENTS:
             self._ask(kind, *name)
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from ofevents.api.resolved import ResolvedTrigger
 from ofevents.clock import Clock
 from ofevents.cluster import kinds
-from ofevents.cluster.cache import Object
+from ofevents.cluster.cache import Object, name_of
 from ofevents.cluster.caches import Caches
 from ofevents.cluster.client import Api, Refused
 from ofevents.cluster.lookup import ClusterLookUp
@@ -31,6 +31,7 @@ from ofevents.controller.places import Place, Places
 from ofevents.controller.plan import Plan, plan
 from ofevents.controller.queue import Key, WorkQueue
 from ofevents.controller.render import Owner, Platform, Workload, child_name, children
+from ofevents.controller.render.workload import Manifest
 from ofevents.controller.status import Facts
 from ofevents.controller.sweep import Sweeper, Users
 from ofevents.controller.workers import Workers
@@ -241,7 +242,17 @@ class Reconciler:
         also = self._workers.scopes(owner.uid, keep)
         rendered = children(owner, workloads, self._installed(), also)
         applied = await self._applier.apply(owner, rendered.manifests, keep=keep)
+        self._ask_again(rendered.manifests, applied)
         return applied, rendered.warnings
+
+    def _ask_again(self, manifests: Sequence[Manifest], applied: Applied) -> None:
+        """Ask those that refer to what was written, such as a webhook's Service: a cache is
+        silent about our own writes."""
+        for kind, manifest in ((kinds.kind_of(each), each) for each in manifests):
+            namespace, name = name_of(manifest)
+            if kind in kinds.REFERENTS and f"{kind.kind} {name}" in applied.written:
+                for key in self._depends.askers((kind, namespace, name)):
+                    self._queue.add(key)
 
     def _installed(self) -> Platform:
         return self._workers.installed(self._platform)

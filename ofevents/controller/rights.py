@@ -39,7 +39,7 @@ class Right:
         return {**rule, "resourceNames": list(self.names)} if self.names else rule
 
 
-_READ: Final = ("get", "list", "watch")
+_READ: Final = ("list", "watch")
 _MAKE: Final = ("get", "list", "watch", "create", "patch", "delete")
 """`get` before the first write, so that nobody else's object is taken over."""
 _ADMISSION: Final = ("ofevents-admission",)

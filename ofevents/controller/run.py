@@ -108,11 +108,13 @@ async def _lead(
 async def _work(api: Api, options: Options, lease: Lease, holder: str, clock: Clock) -> None:
     """Lead until cancelled, or until the lease is lost."""
     controller = Controller(api, options, holder, clock)
+    api.guard = lease.check
     try:
-        if options.admission is not None:
-            await configure(api, options.admission, clock)
         async with asyncio.TaskGroup() as group:
+            # From the beginning: what comes next may take longer than the lease lasts.
             group.create_task(lease.keep())
+            if options.admission is not None:
+                group.create_task(configure(api, options.admission, clock))
             group.create_task(controller.run())
     except BaseExceptionGroup as errors:
         raise first_error(errors) from None

@@ -83,6 +83,8 @@ class Workers:
             name = labels.get(f"{GROUP}/owner-name", "")
             return (owner_kind, namespace, name) if owner_kind is not None else None
         for owner in object["metadata"].get("ownerReferences") or ():
-            if owner.get("controller") and owner["kind"] in _OWNERS:
-                return _OWNERS[owner["kind"]], namespace, owner["name"]
+            # Argo has an EventSource, too, and Knative a Trigger.
+            ours = _OWNERS.get(owner["kind"]) if owner.get("controller") else None
+            if ours is not None and owner["apiVersion"] == ours.api_version:
+                return ours, namespace, owner["name"]
         return None

@@ -83,8 +83,9 @@ class Source(Protocol):
         A record is acknowledged outside only after `emit` has returned for it, and
         never past the oldest unfinished record. `started(address)` is called each
         time the source is live, with what to show: a URL or a topic. `store` keeps
-        positions and leases; None without a bus. Cancelling stops reading, and
-        leaves what is not emitted unacknowledged.
+        positions and leases, in keys that begin with `<kind>/<namespace>/<name>/<entry>`;
+        None without a bus. Cancelling stops reading, and leaves what is not emitted
+        unacknowledged.
 
         Raises:
             Disconnected: the connection is lost or cannot be made; run again later.

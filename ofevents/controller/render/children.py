@@ -29,6 +29,8 @@ _ORDER: Final = (
     "ScaledObject",
 )
 """What a Pod needs is there before the Pod."""
+_KEDA_MOST: Final = 100
+"""Where `maxReplicaCount` is not given."""
 
 
 def children(
@@ -111,10 +113,15 @@ def _worker(
             ports=ports,
         )
     )
-    least = workload.scale.min_replica_count if workload.scale is not None else None
-    if (replicas or least or 1) > 1:
+    if (_most(workload) if replicas is None else replicas) > 1:
         found.append(network.budget(owner, spec))
     return found, warnings
+
+
+def _most(workload: Workload) -> int:
+    """How many Pods KEDA may make of it."""
+    most = workload.scale.max_replica_count if workload.scale is not None else None
+    return most or _KEDA_MOST
 
 
 def _ways_in(

@@ -42,6 +42,9 @@ _CALLS: Final = {
     "dapr.io/app-health-probe-interval": "1",
 }
 """Of a daprd that calls its worker. Any other waits for no port: it would never be ready."""
+_TOKENLESS: Final = {"dapr.io/disable-builtin-k8s-secret-store": "true"}
+"""That store logs in to Kubernetes by the Pod's token, and daprd ends where there is none.
+Nobody needs it: Dapr's operator fills the components, and its injector mounts daprd's identity."""
 _PORTS: Final = {"grpc": 50001, "http": 3500}
 _METRICS: Final = 9095
 """daprd's own default is the port of the worker's probes."""
@@ -99,6 +102,7 @@ def sidecar(owner: Owner, workload: Workload, platform: Platform) -> Sidecar | N
     annotations = {
         "dapr.io/enabled": "true",
         "dapr.io/app-id": app,
+        **_TOKENLESS,
         **(_CALLS if called else {}),
         "dapr.io/log-as-json": "true",
         "dapr.io/metrics-port": str(_METRICS),
@@ -180,7 +184,7 @@ def _standalone(
     name = f"{app}-dapr"
     chosen = apart(spec)
     pod: dict[str, Any] = {
-        "automountServiceAccountToken": True,  # daprd shows it to Dapr's control plane
+        "automountServiceAccountToken": False,
         "containers": [
             {
                 "name": "dapr",

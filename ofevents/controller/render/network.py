@@ -18,13 +18,19 @@ from ofevents.controller.render.workload import PORT, Manifest, Owner, Spec
 DAPR: Final = "dapr"
 """Name of the port where a daprd in a Pod of its own calls the worker."""
 _DEFAULT: Final = 8080
+_TAKEN: Final = range(1024), (PORT, 3500, 3501, 9095, 50001, 50002, 50010)
+"""Ports that need a right, and those of probes and daprd in the same Pod."""
 
 
 def webhook_port(spec: Spec) -> int | None:
-    """Where a webhook listens in its Pod; None for any other worker."""
-    if isinstance(spec, ResolvedSource) and spec.source == "webhook":
-        return int(spec.spec.get("port") or _DEFAULT)
-    return None
+    """Where a webhook listens in its Pod; None for any other worker.
+
+    The port that it asks for, where it can have it; its Service hides which it is.
+    """
+    if not (isinstance(spec, ResolvedSource) and spec.source == "webhook"):
+        return None
+    asked = int(spec.spec.get("port") or _DEFAULT)
+    return _DEFAULT if any(asked in some for some in _TAKEN) else asked
 
 
 def service(owner: Owner, spec: Spec, port: int) -> Manifest:

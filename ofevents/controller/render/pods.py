@@ -213,6 +213,7 @@ def _projected(name: str, keys: Iterable[str]) -> dict[str, Any]:
 
 
 def text_of(spec: Spec) -> dict[str, Any]:
-    """The spec as JSON values, without what is the default."""
+    """The spec as JSON values, with what is the default: that may be another one in a release
+    to come."""
     found: dict[str, Any] = json.loads(spec.model_dump_json())
     return found

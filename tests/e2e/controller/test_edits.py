@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ofevents.api.resolved import ResolvedBus
@@ -11,7 +13,7 @@ from ofevents.clock import SystemClock
 from ofevents.cluster import kinds
 from ofevents.event import Event
 from ofevents.ports import Delivery, Message
-from tests.e2e.controller.rig import Cluster, cron, trigger
+from tests.e2e.controller.rig import Cluster, cron, resource, secret, trigger
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
@@ -54,3 +56,77 @@ async def test_what_removed_subscribers_are_owed(cluster: Cluster, bus: NatsServ
             await until(swept, seconds=30, what="the bus is swept")
             assert await dead() == 1
             await cluster.becomes(kinds.TRIGGER, "edited", "Stalled", "None")
+
+
+async def test_what_an_edit_takes_out_is_removed(cluster: Cluster, bus: NatsServer) -> None:
+    scale = {"minReplicaCount": 0, "maxReplicaCount": 3}
+    login = {"authRequired": True, "saslUsername": "shop"}
+    kafka = {"brokers": "kafka:9092", "topic": "in", **login}
+    hook = {"webhook": {"in": {"path": "/in", "expose": {"ingress": {}}}}}
+    full = {
+        "kafka": {"in": {**kafka, "saslPassword": "hunter2", "scaleOption": scale}},
+        **hook,
+        "template": {"labels": {"team": "shop"}, "nodeSelector": {"disk": "ssd"}},
+    }
+    token = {"valueFrom": {"secretKeyRef": {"name": "edited-login", "key": "token"}}}
+    less = {"eventBus": "default", "kafka": {"in": {**kafka, "saslPassword": token}}}
+
+    async def kinds_of(name: str) -> list[str]:
+        found = []
+        for kind in kinds.CHILDREN:
+            try:
+                every = await cluster.all(kind)
+            except LookupError:
+                continue
+            found += [kind.kind for each in every if _owned(each, name)]
+        return sorted(found)
+
+    keda = ["ScaledObject", "TriggerAuthentication"]
+    worker = ["Deployment", "NetworkPolicy"]
+    entries = {
+        "kafka": [*worker, "PodDisruptionBudget", "Secret", *keda],
+        "webhook": [*worker, "ConfigMap", "Ingress", "Service"],
+    }
+    async with (
+        cluster.defined(kinds.SCALED_OBJECT, kinds.TRIGGER_AUTHENTICATION),
+        cluster.controller() as running,
+    ):
+        await cluster.apply(secret("edited-login", token="x"))
+        await cluster.apply(resource("EventSource", "shrinks", {"eventBus": "default", **full}))
+        await cluster.have("shrinks", 2)
+        await running.idle()
+        assert await kinds_of("shrinks") == sorted(entries["kafka"] + entries["webhook"])
+        found = await cluster.deployments("shrinks")
+        (scaled,) = (each for each in found if "shrinks-in" in each["metadata"]["name"]
+                     and not _has_port(each, "webhook"))  # fmt: skip
+        name = scaled["metadata"]["name"]
+        # KEDA has taken it to nothing.
+        path = kinds.DEPLOYMENT.path("shop", name) + "?fieldManager=keda"
+        await cluster.api.call("PATCH", path, {"spec": {"replicas": 0}}, kind="merge-patch")
+
+        await cluster.apply(resource("EventSource", "shrinks", less))
+        left = sorted([*worker, "ConfigMap"])
+
+        async def shrunk() -> bool:
+            return await kinds_of("shrinks") == left
+
+        await until(shrunk, seconds=20, what=f"only {left} are left")
+        await running.idle()
+        (now,) = await cluster.deployments("shrinks")
+        assert (now["metadata"]["name"], now["spec"]["replicas"]) == (name, 1)
+        pod = now["spec"]["template"]
+        assert "team" not in pod["metadata"]["labels"]
+        assert not pod["spec"].get("nodeSelector")
+        assert [each["name"] for each in pod["spec"]["volumes"]] == ["spec", "tmp", "secrets"]
+        assert "configMap" in pod["spec"]["volumes"][0]
+        assert "secret" not in pod["spec"]["volumes"][0]
+        await cluster.delete(kinds.EVENT_SOURCE, "shrinks")
+
+
+def _owned(child: Any, name: str) -> bool:
+    return any(each["name"] == name for each in child["metadata"].get("ownerReferences") or ())
+
+
+def _has_port(deployment: Any, name: str) -> bool:
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return any(each["name"] == name for each in container["ports"])

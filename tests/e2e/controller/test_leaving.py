@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from ofevents.api.cron import CronSpec
 from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import topics
 from ofevents.bus.open import open_bus
 from ofevents.clock import SystemClock
 from ofevents.cluster import kinds
 from ofevents.controller import buses, leaving
+from ofevents.event import Event
+from ofevents.ports import SourceIdentity
+from ofevents_adapters.cron import CronSource
 from tests.e2e.controller.rig import Cluster, cron, resource, trigger
 from tests.servers import until
 from tests.servers.nats import NatsServer
@@ -73,6 +78,40 @@ async def test_a_deleted_trigger_leaves_nothing_on_the_bus(
         left = await groups(bus)
         assert owned["goes"] not in left and implicit not in left
         assert owned["stays"] in left
+
+
+async def test_a_deleted_source_leaves_no_position(cluster: Cluster, bus: NatsServer) -> None:
+    resolved = ResolvedBus(driver="jetstream", options={"url": bus.url})
+    prefixes = [f"{kind}/shop/{{}}/" for kind in ("cron", "file", "kubernetes")]
+    async with open_bus(resolved, clock=SystemClock()) as one, cluster.controller():
+        await cluster.apply(cron("forgets"), cron("forgets-not"))
+        for name in ("forgets", "forgets-not"):
+            await cluster.have(name, 1)
+            for prefix in prefixes[1:]:
+                await one.store.put(f"{prefix.format(name)}in/position", b"{}")
+            # As its worker does.
+            spec, identity = CronSpec(schedule="@daily"), SourceIdentity("shop", name, "cron", "in")
+            source = CronSource(spec, identity, clock=SystemClock())
+            begun = asyncio.Event()
+            running = asyncio.create_task(
+                source.run(_nothing, store=one.store, started=lambda _, begun=begun: begun.set())  # type: ignore[misc]
+            )
+            await asyncio.wait_for(begun.wait(), 10)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+        async def kept(name: str) -> list[str]:
+            return [key for each in prefixes async for key, _ in one.store.list(each.format(name))]
+
+        assert len(await kept("forgets")) == len(await kept("forgets-not")) == 3
+        await cluster.delete(kinds.EVENT_SOURCE, "forgets")
+        await gone(cluster, kinds.EVENT_SOURCE, "forgets")
+        assert await kept("forgets") == []
+        assert len(await kept("forgets-not")) == 3
+
+
+async def _nothing(*_: Event) -> None:
+    """Emits to nobody."""
 
 
 async def test_a_trigger_whose_bus_is_gone_can_be_deleted(

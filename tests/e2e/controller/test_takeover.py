@@ -72,3 +72,37 @@ async def test_another_takes_over_after_kill_9(
             second.process.send_signal(signal.SIGTERM)
             assert await asyncio.wait_for(second.process.wait(), 10) == 0
             assert await holder(cluster) == ""
+
+
+async def test_one_that_was_frozen_ends_and_writes_nothing(
+    cluster: Cluster, bus: NatsServer, tmp_path: Path
+) -> None:
+    ports = free_port(), free_port()
+    first, second = (controller(cluster, tmp_path, port) for port in ports)
+
+    async def held(by: int) -> bool:
+        return (await holder(cluster)).startswith(f"controller-{by}_")
+
+    async with first:
+        await until(lambda: held(ports[0]), seconds=30, what="the first leads")
+        async with second:
+            await cluster.apply(cron("thaws"))
+            (deployment,) = await cluster.have("thaws", 1)
+            first.process.send_signal(signal.SIGSTOP)
+            try:
+                # What it would write the moment that it goes on.
+                await cluster.delete(kinds.EVENT_SOURCE, "thaws")
+                await cluster.apply(cron("thaws-later"))
+                await until(lambda: held(ports[1]), seconds=30, what="the second leads")
+                await cluster.have("thaws-later", 1)
+                before = await cluster.versions()
+            finally:
+                first.process.send_signal(signal.SIGCONT)
+            assert await asyncio.wait_for(first.process.wait(), 20) != 0
+            assert "so that one alone writes" in first.log
+            assert await cluster.versions() == before
+            assert await held(ports[1])
+            assert await second.terminate() == 0
+    name = deployment["metadata"]["name"]
+    if await cluster.get(kinds.DEPLOYMENT, name) is not None:  # Nobody here takes children along.
+        await cluster.delete(kinds.DEPLOYMENT, name)

@@ -254,6 +254,21 @@ def test_a_webhook_listens_to_its_pod_and_has_a_service() -> None:
     assert [each["port"] for each in ports] == [9090, 8080]
 
 
+@pytest.mark.parametrize("port", [80, 443, 9090, 50001])
+@pytest.mark.parametrize("bus", [JETSTREAM, DAPR], ids=["jetstream", "dapr"])
+def test_a_webhook_of_any_port_can_listen_in_its_pod(port: int, bus: Any) -> None:
+    """Its Pod has no right to a port below 1024, and others of its own; callers see neither."""
+    workload = Workload(webhook(port=port).model_copy(update={"bus": bus}))
+    (container,) = pod(render(workload))["containers"]
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    assert len(set(ports.values())) == len(ports)
+    assert ports["webhook"] == 8080
+    policy = one(render(workload), "NetworkPolicy")["spec"]["ingress"][0]["ports"]
+    assert {each["port"] for each in policy} >= {8080}
+    held = json.loads(one(render(workload), "ConfigMap")["data"]["spec.json"])
+    assert held["spec"]["port"] == 8080
+
+
 def test_a_webhook_is_exposed_where_it_is_asked_for() -> None:
     asked = Expose(
         ingress=Ingress(class_name="nginx", host="hooks.shop", tls_secret="hooks"),

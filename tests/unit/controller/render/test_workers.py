@@ -46,7 +46,9 @@ def test_a_component_that_two_workers_call_does_not_depend_on_their_order() -> N
 def test_a_source_that_must_be_one_is_never_two(keda: bool, metadata: Any) -> None:
     asked = ScaleOption(min_replica_count=2, max_replica_count=5, metadata=metadata)
     manifests = render(Workload(cron(), None, asked), keda=keda)
-    for scaled in named(manifests, "ScaledObject").values():
+    by_the_clock = named(manifests, "ScaledObject")
+    assert bool(by_the_clock) is (keda and metadata is not None)
+    for scaled in by_the_clock.values():
         assert (scaled["spec"]["minReplicaCount"], scaled["spec"]["maxReplicaCount"]) == (1, 1)
     (deployment,) = named(manifests, "Deployment").values()
     assert deployment["spec"].get("replicas", 1) == 1
@@ -133,3 +135,16 @@ def test_a_daprd_of_its_own_is_rolled_with_its_credentials() -> None:
 
     assert annotations("one") != annotations("two")
     assert annotations("one") == annotations("one")
+
+
+@pytest.mark.parametrize("mode", ["sidecar", "standalone"])
+def test_daprd_does_without_a_token(mode: str) -> None:
+    """Its secret store would log in by the Pod's, and end daprd where there is none."""
+    manifests = render(Workload(trigger(bus=DAPR, dapr_mode=mode)))
+    templates = [each["spec"]["template"] for each in named(manifests, "Deployment").values()]
+    assert [each["spec"]["automountServiceAccountToken"] for each in templates] == [
+        False for _ in templates
+    ]
+    asked = [each["metadata"]["annotations"] for each in templates]
+    (beside,) = (each for each in asked if "dapr.io/enabled" in each)
+    assert beside["dapr.io/disable-builtin-k8s-secret-store"] == "true"

@@ -1,0 +1,100 @@
+"""What KEDA looks at, for each kind of worker; a real KEDA judges it in `make cluster`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ofevents.api.meta import ScaleOption
+from ofevents.controller.render import Workload, children
+from tests.unit.controller.render.samples import DAPR, OWNER, PLATFORM, kafka, source, trigger
+
+CLOCK = {"start": "0 8 * * *", "end": "0 9 * * *", "timezone": "UTC", "desiredReplicas": "3"}
+NATS = {"natsServerMonitoringEndpoint": "nats:8222"}
+REDIS = {"redisHost": "redis:6379", "stream": "orders"}
+
+
+def manifests(spec: Any, **scale: Any) -> Any:
+    option = ScaleOption(lag_threshold="7", **scale)
+    return children(OWNER, [Workload(spec, None, option)], PLATFORM).manifests
+
+
+def looked_at(spec: Any, **scale: Any) -> list[tuple[str, dict[str, str]]]:
+    """The triggers of the one ScaledObject."""
+    (scaled,) = (each for each in manifests(spec, **scale) if each["kind"] == "ScaledObject")
+    return [(each["type"], each["metadata"]) for each in scaled["spec"]["triggers"]]
+
+
+def test_a_kafka_source_by_the_lag_of_its_group() -> None:
+    ((type, seen),) = looked_at(kafka())
+    assert type == "kafka"
+    assert (seen["bootstrapServers"], seen["topic"]) == ("kafka:9092", "orders")
+    assert (seen["consumerGroup"], seen["lagThreshold"]) == ("ofevents.shop.orders.kafka.tick", "7")
+
+
+def test_a_trigger_by_its_consumer_and_each_of_its_inboxes() -> None:
+    one = trigger().subscribers[0]
+    two = one.model_copy(update={"name": "bill", "inbox": "inbox.shop.audit.bill"})
+    found = looked_at(trigger(subscribers=(one, two)))
+    assert {type for type, _ in found} == {"nats-jetstream"}
+    assert {seen["natsServerMonitoringEndpoint"] for _, seen in found} == {"nats.nats:8222"}
+    streams = [seen["stream"] for _, seen in found]
+    assert streams == ["ofevents-events", "ofevents-inboxes", "ofevents-inboxes"]
+    assert len({seen["consumer"] for _, seen in found}) == 3
+
+
+def test_a_trigger_on_dapr_by_the_lag_of_each_of_its_groups() -> None:
+    found = looked_at(trigger(bus=DAPR))
+    assert [type for type, _ in found] == ["kafka", "kafka"]  # what it reads, and an inbox
+    assert len({seen["consumerGroup"] for _, seen in found}) == 2
+
+
+def test_a_nats_source_by_its_consumer() -> None:
+    spec = source("nats", spec={"url": "nats://nats", "jetstream": {"stream": "orders"}})
+    ((type, seen),) = looked_at(spec, metadata=NATS)
+    assert type == "nats-jetstream"
+    assert seen["stream"] == "orders" and seen["consumer"]
+    assert seen["natsServerMonitoringEndpoint"] == "nats:8222"
+
+
+def test_a_rabbitmq_source_by_the_length_of_its_queue() -> None:
+    ((type, seen),) = looked_at(source("rabbitmq", spec={"url": "amqp://u:p@r", "queue": "q"}))
+    assert type == "rabbitmq"
+    assert (seen["queueName"], seen["mode"], seen["value"]) == ("q", "QueueLength", "7")
+    assert "u:p" not in str(seen)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, "redis-streams"),
+        ({"redisType": "cluster"}, "redis-cluster-streams"),
+        ({"failover": True, "sentinelMasterName": "m"}, "redis-sentinel-streams"),
+    ],
+    ids=["one", "cluster", "sentinel"],
+)
+def test_a_redis_source_by_what_is_new_and_what_is_left(more: Any, expected: str) -> None:
+    new, left = looked_at(source("redis", spec={**REDIS, **more}))
+    assert (new[0], left[0]) == (expected, expected)
+    assert new[1]["stream"] == left[1]["stream"] == "orders"
+    assert new[1]["lagCount"] == left[1]["pendingEntriesCount"] == "7"
+    assert "pendingEntriesCount" not in new[1] and "lagCount" not in left[1]
+
+
+@pytest.mark.parametrize("spec", [source(), kafka()], ids=["cron", "kafka"])
+def test_any_source_by_the_clock(spec: Any) -> None:
+    assert looked_at(spec, metadata=CLOCK) == [("cron", CLOCK)]
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "several"),
+    [(0, 5, True), (2, 5, True), (None, None, True), (0, 1, False), (1, 1, False)],
+)
+def test_a_drained_node_takes_one_of_several_at_a_time(
+    least: int | None, most: int | None, several: bool
+) -> None:
+    made = manifests(kafka(), min_replica_count=least, max_replica_count=most)
+    budgets = [each["spec"] for each in made if each["kind"] == "PodDisruptionBudget"]
+    # Never a minimum: it would hold the drain of a node with the only one.
+    assert [each["maxUnavailable"] for each in budgets] == ([1] if several else [])
