@@ -69,9 +69,13 @@ _OLDEST: Final = Wanted(
 )
 _ONCE: Final = Wanted("true", "with false, each event is tried once: whatever fails is lost")
 _KEEP_ON: Final = Wanted("-1", "after so many tries Dapr skips the event: it is lost")
+_CONSTANT: Final = Wanted(
+    "constant", "with exponential, Dapr skips an event after 15 minutes of tries: it is lost"
+)
 _MANUAL: Final = Wanted("false", "with true, an event is acknowledged before it is handled")
 _LONGER: Final = Wanted(None, "with 0, what a dead worker had in hand is lost")
 _SESSION: Final = Wanted("false", "with true, what comes while no worker runs is lost")
+_DURABLE: Final = Wanted("true", "with false, the queue is gone when the broker restarts")
 _AT_ONCE: Final = Wanted("1", "with 0, the broker does not wait for an acknowledgement")
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -85,6 +89,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "initialOffset": _OLDEST,
             "consumeRetryEnabled": _ONCE,
             "backOffMaxRetries": _KEEP_ON,
+            "backOffPolicy": _CONSTANT,
         },
     ),
     "pubsub.jetstream": Kind(
@@ -99,6 +104,12 @@ KINDS: Final[Mapping[str, Kind]] = {
             ),
             "ackPolicy": Wanted("explicit", "without it nothing waits for an acknowledgement"),
             "ackWait": _LONGER,
+            "maxDeliver": Wanted(
+                "-1", "the broker hands out no more what came so often: it is lost"
+            ),
+            "memoryStorage": Wanted(
+                "false", "with true, the broker forgets at its restart what workers have had"
+            ),
         },
     ),
     "pubsub.redis": Kind(
@@ -112,6 +123,8 @@ KINDS: Final[Mapping[str, Kind]] = {
         wanted={
             "autoAck": _MANUAL,
             "requeueInFailure": Wanted("true", "with false, the broker drops what is given back"),
+            "deletedWhenUnused": _SESSION,
+            "durable": _DURABLE,
         },
     ),
     "pubsub.mqtt3": Kind(
@@ -135,11 +148,12 @@ KINDS: Final[Mapping[str, Kind]] = {
             "initialOffset": _OLDEST,
             "consumeRetryEnabled": _ONCE,
             "backOffMaxRetries": _KEEP_ON,
+            "backOffPolicy": _CONSTANT,
         },
     ),
     "bindings.rabbitmq": Kind(
         given={"durable": "true", "deleteWhenUnused": "false"},
-        wanted={"deleteWhenUnused": _SESSION},
+        wanted={"deleteWhenUnused": _SESSION, "durable": _DURABLE, "exclusive": _SESSION},
     ),
     "bindings.cron": Kind(
         guarantee="at-most-once", scales=False, loses="a time that comes while no worker runs"

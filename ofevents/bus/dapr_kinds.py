@@ -82,7 +82,15 @@ KINDS: Final[Mapping[str, Kind]] = {
                 "oldest",
                 "with newest, events that were handed out before the first commit are lost at "
                 "the next rebalance",
-            )
+            ),
+            "consumeRetryEnabled": (
+                "true",
+                "with false each batch is tried once, and what meets no worker is lost",
+            ),
+            "backOffPolicy": (
+                "constant",
+                "with exponential Dapr skips an event after 15 minutes of tries",
+            ),
         },
     ),
     "pubsub.jetstream": Kind(
@@ -103,6 +111,15 @@ KINDS: Final[Mapping[str, Kind]] = {
             ),
             "ackPolicy": ("explicit", "without it nothing is acknowledged after handling"),
             "deliverPolicy": ("all", "any other skips events that were published already"),
+            "maxDeliver": (
+                "-1",
+                "a message that came so often to workers that died is lost: the broker hands it "
+                "out no more",
+            ),
+            "memoryStorage": (
+                "false",
+                "with true the broker forgets at its restart what a consumer group has had",
+            ),
         },
         wait=("ackWait", 1),
     ),

@@ -145,7 +145,8 @@ class Publisher:
             metadata=_RAW,
         )
         while True:
-            form = _FORMS[self.form]
+            at = self.form
+            form = _FORMS[at]
             try:
                 if form == "PublishEvent":
                     await self._one_by_one(topic, entries, within)
@@ -153,8 +154,9 @@ class Publisher:
                 call = getattr(self._link.stub, form)
                 done = await call(request, timeout=within, metadata=self._link.metadata)
             except grpc.aio.AioRpcError as error:
-                if _unknown(error) and self.form + 1 < len(_FORMS):
-                    self.form += 1
+                if _unknown(error) and at + 1 < len(_FORMS):
+                    # Of this form: batches that ask together must not pass over the next form.
+                    self.form = max(self.form, at + 1)
                     continue
                 raise refused(error, "the bus did not store the messages") from error
             if done.failedEntries:

@@ -66,7 +66,8 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-async def test_tls_on_both_sides(tmp_path: Path, authority: trustme.CA) -> None:
+@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+async def test_tls_on_both_sides(tmp_path: Path, authority: trustme.CA, protocol: str) -> None:
     own, mine = authority.issue_cert("127.0.0.1"), authority.issue_cert("reader@example.org")
     own.private_key_pem.write_to_path(tmp_path / "key.pem")
     own.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
@@ -77,6 +78,7 @@ async def test_tls_on_both_sides(tmp_path: Path, authority: trustme.CA) -> None:
     )  # fmt: skip
     ca = authority.cert_pem.bytes().decode()
     texts = {
+        "protocol": protocol,
         "clientCert": mine.cert_chain_pems[0].bytes().decode(),
         "clientKey": mine.private_key_pem.bytes().decode(),
     }
@@ -94,9 +96,9 @@ async def test_tls_on_both_sides(tmp_path: Path, authority: trustme.CA) -> None:
             with pytest.raises(Disconnected, match="certificate verify failed"):
                 await once(MqttRig(server, **fields, **texts))
         with pytest.raises(Disconnected):  # without a certificate of its own
-            await once(MqttRig(server, caCert=ca))
+            await once(MqttRig(server, caCert=ca, protocol=protocol))
         blind = MqttRig(server, insecureSkipVerify=True, **texts)
         async with working(blind, Emitted(blind)):
             pass
         with pytest.raises(Disconnected, match=r"lost|cannot be reached"):
-            await once(MqttRig(server, url=plain))
+            await once(MqttRig(server, url=plain, protocol=protocol))

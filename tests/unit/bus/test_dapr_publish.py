@@ -41,6 +41,7 @@ class Sidecar(dapr_pb2_grpc.DaprServicer):  # type: ignore[misc]
         self.batches: list[list[bytes]] = []
         self.keys: list[str] = []
         self.trouble: list[str] = []
+        self.joint: asyncio.Barrier | None = None
         self.together = 0
         self.most = 0
 
@@ -86,6 +87,8 @@ class Sidecar(dapr_pb2_grpc.DaprServicer):  # type: ignore[misc]
     async def _asked(self, form: str, context: Any) -> None:
         self.asked.append(form)
         if form not in self.forms:
+            if self.joint is not None:
+                await self.joint.wait()
             # As daprd 1.14 answers what it does not know: it tries to pass it on.
             how = (
                 (grpc.StatusCode.UNKNOWN, "failed to proxy request: required metadata")
@@ -133,6 +136,16 @@ async def test_the_newest_form_that_the_sidecar_has(
         await bus.publish(TOPIC, message("2"))
         assert played.asked == [*tried, tried[-1]], "what it has not is asked for once"
         assert [b"1" in batch[0] for batch in played.batches] == [True, True]
+
+
+async def test_batches_that_ask_together_pass_over_no_form() -> None:
+    others = [topics.event("default", "shop", name) for name in ("a", "b", "c")]
+    async with sidecar(ALPHA, SINGLE) as (played, bus):
+        played.joint = asyncio.Barrier(len(others))
+        await asyncio.gather(*(bus.publish(topic, message(topic)) for topic in others))
+        assert played.asked == [STABLE] * 3 + [ALPHA] * 3
+        await bus.publish(TOPIC, message("later"))
+        assert played.asked[-1] == ALPHA
 
 
 async def test_calls_within_a_moment_are_one_batch() -> None:
