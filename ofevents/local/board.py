@@ -68,7 +68,9 @@ class Board:
         while True:
             await self._clock.sleep(INTERVAL)
             rows = self.rows()
-            starting = any(row.state == "starting" for row in rows)
+            # A bus that was quicker than its workers is not all that there is to show.
+            starting = all(row.kind == "EventBus" for row in rows)
+            starting |= any(row.state == "starting" for row in rows)
             if not self._shown and starting and self._clock.monotonic() - began < FIRST_WITHIN:
                 continue
             if _essence(rows) == _essence(self._shown):

@@ -114,7 +114,10 @@ class _Run:
             )
             board = Board(self.health, self.screen, self.clock, lambda: workers.specs.values())
             board_shown = group.create_task(board.show())
-            showing = [group.create_task(buses.watch()), group.create_task(self.ways.show())]
+            showing = [
+                group.create_task(buses.watch()),
+                group.create_task(self.ways.show(workers.direct)),
+            ]
             if self.options.port is not None:
                 showing.append(group.create_task(self._serve(self.options.port)))
             self.stop.at_once += [self.sidecars.kill, buses.kill]

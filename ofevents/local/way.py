@@ -18,7 +18,7 @@ from ofevents.errors import BadEvent, TemporaryError
 from ofevents.event import Event
 from ofevents.local.names import typed
 from ofevents.local.screen import Screen, Way, WayStep
-from ofevents.local.tally import Tally
+from ofevents.local.tally import Entry, Tally
 from ofevents.ports import Bus, Delivery
 from ofevents.trigger.trace import Outcome
 
@@ -75,9 +75,12 @@ class Ways:
                 continue
             self._screen.way(Way(one.event_id, topic or "", _steps(one)))
 
-    async def show(self, interval: float = 0.1) -> None:
-        """Show them as they come, until cancelled."""
-        tally, turns = Tally(), 0
+    async def show(self, direct: Callable[[], Collection[Entry]], interval: float = 0.1) -> None:
+        """Show them as they come, until cancelled; of the entries in `direct`, which have no
+
+        bus to look at, what was counted.
+        """
+        tally, turns = Tally(direct), 0
         try:
             while True:
                 await self._clock.sleep(interval)
@@ -88,6 +91,8 @@ class Ways:
                         self._screen.say(sentence)
         finally:
             self.flush(all=True)
+            for sentence in tally.news():
+                self._screen.say(sentence)
 
     async def follow(
         self, bus: Bus, watched: Collection[str], read: Callable[[], Collection[str]]

@@ -62,6 +62,14 @@ class Workers:
         """What was started last under each key."""
         return {name: worker.spec for name, worker in self._workers.items()}
 
+    def direct(self) -> set[tuple[str, str, str]]:
+        """Namespace, name and entry of the EventSources that have no bus."""
+        return {
+            (spec.namespace, spec.name, spec.entry)
+            for spec in self.specs.values()
+            if isinstance(spec, ResolvedSource) and spec.bus is None
+        }
+
     def start(self, specs: Iterable[Spec]) -> None:
         """Start a worker for each; none of them runs already."""
         for spec in specs:

@@ -20,3 +20,14 @@ def test_a_sample_is_valid(folder: Path) -> None:
     found = CliRunner().invoke(app, [str(folder)])
     assert found.exit_code == 0, found.output
     assert "all good" in found.output
+
+
+@pytest.mark.parametrize("folder", sorted(SAMPLES.iterdir()), ids=lambda folder: folder.name)
+def test_its_commands_show_something_as_they_are_written(folder: Path) -> None:
+    """`tail` shows what comes from now on, of the current folder's bus; `curl -d` sends a form."""
+    lines = [line for file in folder.glob("*.yaml") for line in file.read_text().splitlines()]
+    for line in lines:
+        if "ofevents tail" in line:
+            assert "--since all" in line and f"-f deploy/samples/{folder.name}" in line, line
+        if "curl http" in line and "-d" in line:
+            assert "Content-Type" in line, line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 
@@ -9,7 +10,9 @@ from ofevents.clock import ManualClock
 from ofevents.health import Health
 from ofevents.local.board import Board
 from ofevents.local.screen import WAYS_PER_SECOND, JsonScreen, Row, TextScreen, Way, WayStep
+from ofevents.local.tally import Tally
 from ofevents.local.way import Ways
+from ofevents.telemetry import DEAD_LETTERED, DELIVERED
 
 ROWS = [
     Row("default", "EventBus", "nats://127.0.0.1:4222", "ready"),
@@ -108,3 +111,30 @@ async def test_a_worker_that_is_tried_again_stays_stalled_on_the_board() -> None
     assert board.rows()[0].state == "stalled"
     worker.ready("http://x")
     assert (board.rows()[0].state, board.rows()[0].resource) == ("ready", "shop/orders")
+
+
+async def test_the_first_table_waits_for_the_workers_and_not_for_ever() -> None:
+    clock, health, out = ManualClock(), Health(ManualClock()), io.StringIO()
+    board = Board(health, JsonScreen(out), clock, list)
+    health.worker("EventBus", "default").ready("nats://x")
+    showing = asyncio.create_task(board.show())
+    for _ in range(10):
+        await clock.advance(0.2)
+    assert not out.getvalue(), "the workers have not even begun"
+    health.worker("Trigger", "default/checkout").ready("")
+    await clock.advance(0.2)
+    (line,) = out.getvalue().splitlines()
+    assert [row["kind"] for row in json.loads(line)["rows"]] == ["EventBus", "Trigger"]
+    showing.cancel()
+
+
+def test_what_a_source_without_a_bus_does_is_told_in_sentences() -> None:
+    tally = Tally(lambda: {("default", "tally-a", "orders")})
+    for name in ("tally-a", "tally-b"):
+        DELIVERED.labels("default", name, "orders").inc(2)
+        DEAD_LETTERED.labels("default", name, "orders", "EvaluationError").inc()
+    assert tally.news() == [
+        "EventSource tally-a/orders: 2 events delivered to its sink",
+        "EventSource tally-a/orders: 1 event dead-lettered to its deadLetterSink: EvaluationError",
+    ]
+    assert tally.news() == []
