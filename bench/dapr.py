@@ -34,8 +34,8 @@ from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import topics
 from ofevents.bus.dapr import DaprBus
 from ofevents.bus.dapr_components import Names, consumer, subscriptions
+from ofevents.bus.dapr_files import write, write_base
 from ofevents.bus.dapr_options import read_options
-from ofevents.bus.dapr_resources import write, write_base
 from ofevents.clock import SystemClock
 from ofevents.event import Event
 from ofevents.ports import DONE, Consumer, Message, Received

@@ -25,8 +25,8 @@ import psutil
 import yaml
 
 from ofevents.api.resolved import ResolvedBus
+from ofevents.bus.dapr_files import write_base
 from ofevents.bus.dapr_options import read_options
-from ofevents.bus.dapr_resources import write_base
 from ofevents.clock import Clock
 from ofevents.errors import ConfigError
 from ofevents.telemetry import Log

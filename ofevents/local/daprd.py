@@ -24,7 +24,7 @@ from typing import Final, Self
 import psutil
 
 from ofevents.api.dapr import Manifest
-from ofevents.bus.dapr_resources import write
+from ofevents.bus.dapr_files import write
 from ofevents.clock import Clock
 from ofevents.telemetry import Log
 

@@ -17,8 +17,8 @@ from typing import Any, Self
 from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import dapr_kinds
 from ofevents.bus.dapr import DaprBus
+from ofevents.bus.dapr_files import write_base
 from ofevents.bus.dapr_options import read_options
-from ofevents.bus.dapr_resources import write_base
 from ofevents.clock import SystemClock
 from ofevents.ports import BusFeatures
 from tests.servers import free_port

@@ -26,8 +26,8 @@ import yaml
 from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import codec, open_bus, topics
 from ofevents.bus import dapr_envelope as envelope
+from ofevents.bus.dapr_files import write_base
 from ofevents.bus.dapr_options import read_options
-from ofevents.bus.dapr_resources import write_base
 from ofevents.clock import SystemClock
 from ofevents.ports import Bus, Delivery
 from tests.e2e.processes import get
