@@ -12,14 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from ofevents.bus.dapr_components import Manifest, Names, base
-from ofevents.bus.dapr_options import DaprOptions
-
-
-def write_base(folder: Path, options: DaprOptions, bus: str) -> None:
-    """What the bus needs before it has consumers; daprd must have it when it starts."""
-    names = Names(options, bus)
-    write(folder, f"{names.base}.yaml", base(options, names))
+from ofevents.bus.dapr_components import Manifest
 
 
 def write(folder: Path, name: str, manifests: Sequence[Manifest]) -> None:
