@@ -33,9 +33,9 @@ from bench.load import row
 from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import topics
 from ofevents.bus.dapr import DaprBus
-from ofevents.bus.dapr_components import Names, consumer, subscriptions
+from ofevents.bus.dapr_components import Names, consumer, manifests, subscriptions
+from ofevents.bus.dapr_files import write
 from ofevents.bus.dapr_options import read_options
-from ofevents.bus.dapr_resources import write, write_base
 from ofevents.clock import SystemClock
 from ofevents.event import Event
 from ofevents.ports import DONE, Consumer, Message, Received
@@ -84,7 +84,7 @@ class Setup:
         read = read_options({**self.options, "app_port": self.port})
         self.names = Names(read, "default")
         for one in (self.daprd, self.raw):
-            write_base(one.resources, read, "default")
+            write(one.resources, "base.yaml", manifests(read, "default", ()))
         for find in (consumer, subscriptions):
             found = find(read, self.names, RAW_GROUP, [TOPIC])
             if found:

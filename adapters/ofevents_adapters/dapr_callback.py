@@ -19,10 +19,10 @@ from dapr.proto.runtime.v1 import appcallback_pb2, appcallback_pb2_grpc
 
 from ofevents.errors import ConfigError
 from ofevents.event import Event
+from ofevents.sidecar import LIMITS
 from ofevents_adapters.dapr_config import Settings
 from ofevents_adapters.dapr_hand import IN_FLIGHT, Hand
 from ofevents_adapters.dapr_record import Message, lower
-from ofevents_adapters.dapr_sidecar import MESSAGE
 
 AWAIT_MS: Final = 20
 """How long the sidecar waits for a batch to fill."""
@@ -56,8 +56,7 @@ class Callbacks(
         where = self._settings
         server = grpc.aio.server(
             options=(
-                ("grpc.max_receive_message_length", MESSAGE),
-                ("grpc.max_send_message_length", MESSAGE),
+                *LIMITS,
                 ("grpc.max_concurrent_streams", 2 * IN_FLIGHT),
                 ("grpc.so_reuseport", 0),
             )

@@ -1,36 +1,22 @@
 """The connection to a sidecar, for as long as it lasts; `dapr` makes a new one after it.
 
-Only what is the same for a source and a sink is here: the channel, the token, what a
-sidecar has loaded, and what its errors mean.
+Only what is the same for a source and a sink is here: the channel, what a sidecar has
+loaded, and what its errors mean.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from types import TracebackType
 from typing import Any, Final, Self
 
 import grpc
-from dapr.proto.runtime.v1 import dapr_pb2_grpc, metadata_pb2
+from dapr.proto.runtime.v1 import metadata_pb2
 
 from ofevents.clock import Clock
 from ofevents.errors import Disconnected
+from ofevents.sidecar import ANSWER, READY, connect, token
 
-MESSAGE: Final = 64 * 1024 * 1024
-"""Bytes of a gRPC message that we take; the sidecar has a limit of its own."""
-_CHANNEL: Final = (
-    ("grpc.max_receive_message_length", MESSAGE),
-    ("grpc.max_send_message_length", MESSAGE),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # A channel of its own: gRPC would share one, and its backoff, with others.
-    ("grpc.use_local_subchannel_pool", 1),
-)
-_READY: Final = grpc.ChannelConnectivity.READY
-ANSWER: Final = 5.0
-"""Seconds that an answer of the sidecar may take."""
 LOOK: Final = 5.0
 """Seconds between looks at what the sidecar has loaded."""
 
@@ -41,15 +27,12 @@ class Sidecar:
     def __init__(self, address: str, clock: Clock) -> None:
         self.address = address
         self._clock = clock
-        token = os.environ.get("DAPR_API_TOKEN")
-        self.metadata = (("dapr-api-token", token),) if token else ()
+        self.metadata = token()
         self.stub: Any = None
         self._channel: Any = None
 
     async def __aenter__(self) -> Self:
-        self._channel = grpc.aio.insecure_channel(self.address, options=_CHANNEL)
-        generated: Any = dapr_pb2_grpc  # without types
-        self.stub = generated.DaprStub(self._channel)
+        self._channel, self.stub = connect(self.address)
         return self
 
     async def __aexit__(
@@ -93,8 +76,8 @@ class Sidecar:
         Raises:
             Disconnected: it is lost.
         """
-        while self._channel.get_state() is _READY:
-            await self._channel.wait_for_state_change(_READY)
+        while self._channel.get_state() is READY:
+            await self._channel.wait_for_state_change(READY)
         raise Disconnected(f"the Dapr sidecar at {self.address} is gone")
 
     def failed(self, error: grpc.aio.AioRpcError, what: str) -> Disconnected:

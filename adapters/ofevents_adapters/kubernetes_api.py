@@ -1,35 +1,24 @@
 """The Kubernetes API as the `kubernetes` source needs it: find a kind, list it, watch it.
 
-Inside a Pod the service account's mounted token is used, and read again as it is renewed;
-elsewhere the kubeconfig that KUBECONFIG names, or ~/.kube/config. Objects stay JSON: the
-client's own classes know no custom resources, and drop fields that are newer than they are.
+Objects stay JSON: the client's own classes know no custom resources, and drop fields that
+are newer than they are.
 """
 
 from __future__ import annotations
 
-import os
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
 import orjson
-from kubernetes_asyncio.client import Configuration
-from kubernetes_asyncio.config import (
-    ConfigException,
-    load_incluster_config,
-    load_kube_config,
-)
 
 from ofevents.api.platform import KubernetesSpec
 from ofevents.errors import ConfigError, Disconnected, OfeventsError
+from ofevents.kubernetes_login import login, trust
 
-ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where a Pod finds its token and the API server's certificate."""
 WATCH: Final = 120
 """Seconds after which the server ends a watch, and tells its bookmark before."""
 PAGE: Final = 100
@@ -81,29 +70,11 @@ class Api:
         Raises:
             ConfigError: neither in a cluster nor with a kubeconfig.
         """
-        configuration: Any = Configuration()
-        try:
-            if os.environ.get("KUBERNETES_SERVICE_HOST") and (ACCOUNT / "token").exists():
-                load_incluster_config(  # type: ignore[no-untyped-call]
-                    client_configuration=configuration,
-                    token_filename=str(ACCOUNT / "token"),
-                    cert_filename=str(ACCOUNT / "ca.crt"),
-                )
-            else:
-                file = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
-                await load_kube_config(
-                    config_file=file, client_configuration=configuration, persist_config=False
-                )
-        except (ConfigException, OSError, ValueError) as error:
-            raise ConfigError(
-                f"no cluster to log in to: expected a Pod's service account, or a kubeconfig "
-                f"(KUBECONFIG): {error}",
-                path=self._path,
-            ) from error
+        configuration = await login(path=self._path)
         self._configuration = configuration
         self.where = configuration.host
         # Not the client's own session: that one looks for a .netrc before each call.
-        connector = aiohttp.TCPConnector(ssl=_trust(configuration))
+        connector = aiohttp.TCPConnector(ssl=trust(configuration))
         self._session = aiohttp.ClientSession(connector=connector)
         return self
 
@@ -240,14 +211,3 @@ class Api:
         if status == 404:
             return Disconnected(f"{self.where} has no {kind}: install it ({text.strip()})")
         return Disconnected(f"{self.where}: {what}: {status} {text}")
-
-
-def _trust(configuration: Any) -> ssl.SSLContext:
-    """What the kubeconfig or the Pod says of TLS."""
-    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
-    if configuration.cert_file:
-        context.load_cert_chain(configuration.cert_file, keyfile=configuration.key_file)
-    if not configuration.verify_ssl:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

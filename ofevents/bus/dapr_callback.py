@@ -19,10 +19,10 @@ import grpc
 from dapr.proto.runtime.v1 import appcallback_pb2, appcallback_pb2_grpc
 
 from ofevents.bus.dapr_desk import Desk
-from ofevents.bus.dapr_link import MESSAGE
 from ofevents.clock import Clock
 from ofevents.errors import ConfigError
 from ofevents.process import unless
+from ofevents.sidecar import LIMITS
 
 _SUCCESS: Final[Any] = appcallback_pb2.TopicEventResponse.SUCCESS
 _RETRY: Final[Any] = appcallback_pb2.TopicEventResponse.RETRY
@@ -189,8 +189,7 @@ async def open_callbacks(host: str, port: int, clock: Clock) -> Callbacks:
         callbacks = _open[key] = Callbacks(port, clock)
         server = callbacks.server = grpc.aio.server(
             options=(
-                ("grpc.max_receive_message_length", MESSAGE),
-                ("grpc.max_send_message_length", MESSAGE),
+                *LIMITS,
                 ("grpc.so_reuseport", 0),
             )
         )

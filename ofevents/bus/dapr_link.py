@@ -9,31 +9,18 @@ away: nothing can be published on it.
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Any, Final
 
 import grpc
-from dapr.proto.runtime.v1 import dapr_pb2_grpc, metadata_pb2
+from dapr.proto.runtime.v1 import metadata_pb2
 
 from ofevents.bus.dapr_options import DaprOptions
 from ofevents.clock import Clock
 from ofevents.errors import Disconnected
+from ofevents.sidecar import ANSWER, READY, connect, token
 from ofevents.telemetry import Log
 
-MESSAGE: Final = 64 * 1024 * 1024
-"""Bytes of a gRPC message that we take; the sidecar has a limit of its own."""
-_CHANNEL: Final = (
-    ("grpc.max_receive_message_length", MESSAGE),
-    ("grpc.max_send_message_length", MESSAGE),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # A channel of its own: gRPC would share one, and its backoff, with other buses.
-    ("grpc.use_local_subchannel_pool", 1),
-)
-_READY: Final = grpc.ChannelConnectivity.READY
 _LOOK_EVERY: Final = 0.1
-_ASK_WITHIN: Final = 5.0
 
 
 class Link:
@@ -43,8 +30,7 @@ class Link:
         self.address = options.sidecar or ""
         self.why = f"the Dapr sidecar at {options.sidecar} does not answer"
         self.stub: Any = None
-        token = os.environ.get("DAPR_API_TOKEN")
-        self.metadata = (("dapr-api-token", token),) if token else ()
+        self.metadata = token()
         self.looks_after_app = False
         self.capabilities: dict[str, frozenset[str]] = {}
         self._component = component
@@ -56,9 +42,7 @@ class Link:
 
     async def open(self) -> None:
         """Connect, waiting as long as it takes."""
-        self._channel = grpc.aio.insecure_channel(self.address, options=_CHANNEL)
-        generated: Any = dapr_pb2_grpc  # without types
-        self.stub = generated.DaprStub(self._channel)
+        self._channel, self.stub = connect(self.address)
         self._keeper = asyncio.create_task(self._keep(), name="bus: sidecar")
         try:
             await self.ready()
@@ -96,7 +80,7 @@ class Link:
         """
         try:
             found = await self.stub.GetMetadata(
-                metadata_pb2.GetMetadataRequest(), timeout=_ASK_WITHIN, metadata=self.metadata
+                metadata_pb2.GetMetadataRequest(), timeout=ANSWER, metadata=self.metadata
             )
         except grpc.aio.AioRpcError as error:
             raise refused(error, "the sidecar does not answer") from error
@@ -117,7 +101,7 @@ class Link:
     async def _keep(self) -> None:
         """Follow the channel's state, and look whether the component is there."""
         while True:
-            if self._channel.get_state(try_to_connect=True) is not _READY:
+            if self._channel.get_state(try_to_connect=True) is not READY:
                 self.lost(f"the Dapr sidecar at {self.address} does not answer")
             elif not self._up.is_set():
                 await self._look()

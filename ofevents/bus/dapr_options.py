@@ -72,7 +72,7 @@ class DaprOptions(BaseModel):
     resources: str | None = None
     """A folder of component files that the sidecar watches (HotReload) and to which the
     driver adds what its consumers need; who starts the sidecar has written the bus's own
-    (`dapr_resources.write_base`). None where somebody else writes all of them, such as a
+    (`dapr_components.manifests`). None where somebody else writes all of them, such as a
     controller."""
     scope: str = ""
     """Whose components these are, where each worker has its own, as on a cluster."""

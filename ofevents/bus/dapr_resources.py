@@ -13,16 +13,15 @@ and moved in, and the next one when daprd has loaded it.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-from ofevents.bus.dapr_components import Manifest, Names, base
+from ofevents.bus.dapr_components import Manifest
+from ofevents.bus.dapr_files import write
 from ofevents.bus.dapr_link import Link
-from ofevents.bus.dapr_options import DaprOptions
 from ofevents.errors import Disconnected
 from ofevents.event import digest
 
@@ -94,31 +93,6 @@ class Resources:
             what = "has not loaded" if there else "has not ended"
             named = ", ".join(sorted(left))
             raise Disconnected(f"the Dapr sidecar {what} {named} within {WITHIN:g} s") from None
-
-
-def write_base(folder: Path, options: DaprOptions, bus: str) -> None:
-    """What the bus needs before it has consumers; daprd must have it when it starts."""
-    names = Names(options, bus)
-    write(folder, f"{names.base}.yaml", base(options, names))
-
-
-def write(folder: Path, name: str, manifests: Sequence[Manifest]) -> None:
-    """Add them to the file of that name; those that it has already under their name are
-    replaced."""
-    path = folder / name
-    folder.mkdir(parents=True, exist_ok=True)
-    held: list[Manifest] = []
-    if path.exists():
-        held = [one for one in yaml.safe_load_all(path.read_text()) if one]
-    named = {(one["kind"], one["metadata"]["name"]): one for one in [*held, *manifests]}
-    if list(named.values()) == held:
-        return
-    # Secrets may be in it. The draft lies beside the folder, where daprd does not look.
-    draft = folder.parent / f"{folder.name}-{name}.draft"
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        yaml.safe_dump_all(named.values(), file, sort_keys=False)
-    draft.rename(path)
 
 
 def _file(kind: str, group: str) -> str:

@@ -16,7 +16,6 @@ import aiohttp
 import orjson
 
 from ofevents.cluster.kinds import LEASE, Kind, kind_of
-from ofevents.cluster.login import login, trust
 from ofevents.errors import ConfigError, Conflict, Disconnected, OfeventsError
 from ofevents.telemetry import KUBERNETES_REQUESTS
 
@@ -68,7 +67,20 @@ class Api:
         self.guard: Callable[[], None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._configuration = await login(self._file, self._context)
+        """Log in.
+
+        Raises:
+            ConfigError: there is no cluster to log in to, or the extra `controller` is not
+                installed.
+        """
+        try:
+            from ofevents.kubernetes_login import login, trust
+        except ImportError as error:
+            text = "talking to a cluster needs: pip install 'ofevents[controller]'"
+            raise ConfigError(text) from error
+        self._configuration = await login(
+            self._file, self._context, options="--kubeconfig, KUBECONFIG"
+        )
         connector = aiohttp.TCPConnector(ssl=trust(self._configuration), limit=0)
         self._session = aiohttp.ClientSession(connector=connector)
         return self

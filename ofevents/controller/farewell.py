@@ -64,7 +64,7 @@ class Farewell:
         scaled = self._caches[kinds.SCALED_OBJECT].get(worker.namespace, who[1])
         if scaled is not None:
             await self._applier.delete(kinds.SCALED_OBJECT, scaled, Applied())
-        if REMOVE not in _container(live)["args"]:
+        if REMOVE not in _worker(_containers(live))["args"]:
             await self._turn(worker.namespace, live)
             return False
         state = judge("", live, (), {})
@@ -76,10 +76,10 @@ class Farewell:
 
     async def _turn(self, namespace: str, live: Object) -> None:
         """The old worker ends before the new one begins."""
-        containers = [dict(each) for each in live["spec"]["template"]["spec"]["containers"]]
-        container = next(each for each in containers if each["name"] == "worker")
-        verb, *rest = container["args"]
-        container["args"] = [verb, REMOVE, *rest]
+        containers = [dict(each) for each in _containers(live)]
+        worker = _worker(containers)
+        verb, *rest = worker["args"]
+        worker["args"] = [verb, REMOVE, *rest]
         metadata = live["metadata"]
         change: dict[str, Any] = {
             "metadata": {"resourceVersion": metadata["resourceVersion"]},
@@ -92,6 +92,10 @@ class Farewell:
         await self._api.patch(kinds.DEPLOYMENT, namespace, metadata["name"], change)
 
 
-def _container(deployment: Object) -> dict[str, Any]:
-    containers = deployment["spec"]["template"]["spec"]["containers"]
+def _containers(deployment: Object) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = deployment["spec"]["template"]["spec"]["containers"]
+    return found
+
+
+def _worker(containers: list[dict[str, Any]]) -> dict[str, Any]:
     return next(each for each in containers if each["name"] == "worker")

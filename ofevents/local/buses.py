@@ -16,16 +16,20 @@ from typing import Any, Final
 
 from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import open_bus
-from ofevents.bus.daprd import Sidecar, find_binary
+from ofevents.bus.dapr_components import manifests
+from ofevents.bus.dapr_options import read_options
 from ofevents.bus.embedded import EmbeddedServer
 from ofevents.clock import Clock
 from ofevents.health import Health, WorkerHealth
+from ofevents.local.daprd import Daprd, find_binary
 from ofevents.local.workers import Spec
 from ofevents.ports import Bus
 
 KIND: Final = "EventBus"
 INTERVAL: Final = 0.5
 STREAM: Final = "ofevents"
+_END_WITHIN: Final = 3.0
+"""Seconds for a bus's daprd to end: what it was handed goes to the broker before."""
 _PLAIN: Final = ("default", "default/default")
 """The bus of a folder without an EventBus, and the one that says the same: it keeps its
 streams when the user writes the document."""
@@ -53,7 +57,7 @@ class Buses:
         self._open: dict[str, Bus] = {}
         self._known: dict[str, _Known] = {}
         self._daprd = daprd
-        self._sidecars: dict[str, Sidecar] = {}
+        self._sidecars: dict[str, Daprd] = {}
         self.server: EmbeddedServer | None = None
 
     async def __aenter__(self) -> Buses:
@@ -98,14 +102,23 @@ class Buses:
     async def _beside_sidecar(self, bus: ResolvedBus) -> ResolvedBus:
         """The bus with a daprd of its own, started when it is first asked for."""
         key = bus.model_dump_json()
-        sidecar = self._sidecars.get(key)
-        if sidecar is None:
-            name = re.sub("[^A-Za-z0-9_-]", "_", bus.name)
-            folder = self._directory / f"dapr-{name}"
-            sidecar = Sidecar(folder, find_binary(self._daprd), bus, clock=self._clock)
-            await self._stack.enter_async_context(sidecar)
-            self._sidecars[key] = sidecar
-        return bus.model_copy(update={"options": {**bus.options, **sidecar.options}})
+        if (known := self._sidecars.get(key)) is not None:
+            return _beside(bus, known)
+        name = re.sub("[^A-Za-z0-9_-]", "_", bus.name)
+        daprd = Daprd(
+            self._directory / f"dapr-{name}",
+            find_binary(self._daprd, user="a dapr bus", path="dapr"),
+            app_id="ofevents",
+            app=True,
+            hot_reload=True,
+            end_within=_END_WITHIN,
+            clock=self._clock,
+        )
+        placed = _beside(bus, daprd)
+        needed = manifests(read_options(placed.options), bus.name, ())
+        await self._stack.enter_async_context(daprd.running(needed))
+        self._sidecars[key] = daprd
+        return placed
 
     async def connect(self, resolved: ResolvedBus) -> Bus:
         """The run's own connection to that bus, made when it is first asked for.
@@ -137,9 +150,10 @@ class Buses:
 
     def kill(self) -> None:
         """End the servers at once; for a second Ctrl-C."""
-        for one in (self.server, *self._sidecars.values()):
-            if one is not None and one.pid is not None:
-                os.kill(one.pid, signal.SIGKILL)
+        if self.server is not None and self.server.pid is not None:
+            os.kill(self.server.pid, signal.SIGKILL)
+        for daprd in self._sidecars.values():
+            daprd.kill()
 
     async def watch(self) -> None:
         """Report each connection's state, until cancelled."""
@@ -154,6 +168,15 @@ class Buses:
                     worker.stalled("Disconnected", reason)
             rounds += 1
             await self._clock.sleep(INTERVAL)
+
+
+def _beside(bus: ResolvedBus, daprd: Daprd) -> ResolvedBus:
+    own = {
+        "sidecar": daprd.grpc,
+        "app_port": daprd.app_port,
+        "resources": str(daprd.resources),
+    }
+    return bus.model_copy(update={"options": {**bus.options, **own}})
 
 
 def for_others(resolved: ResolvedBus) -> ResolvedBus:

@@ -25,14 +25,14 @@ from ofevents.api.resolved import (
     SinkTarget,
     Target,
 )
-from ofevents.bus.daprd import find_binary
 from ofevents.clock import Clock
-from ofevents.errors import ConfigError
-from ofevents.local.daprd import Daprd
+from ofevents.local.daprd import Daprd, find_binary
 from ofevents.local.workers import Spec, key
 from ofevents.ports import SourceIdentity
 
 _DAPR: Final = "dapr"
+_END_WITHIN: Final = 1.0
+"""Seconds. What it reads for has ended already: there is nothing to wait for but its commits."""
 _HTTP: Final = ("DAPR_HTTP_PORT", "DAPR_HTTP_ENDPOINT")
 """Where Dapr tells its apps how to invoke others."""
 
@@ -58,26 +58,21 @@ class Sidecars:
             yield spec
             return
         named = re.sub("[^A-Za-z0-9_-]", "_", "-".join(key(spec)))
+        folder = self._directory / f"dapr-{named}"
         daprd = Daprd(
-            self._directory / f"dapr-{named}",
-            self._binary(),
-            need.manifests,
+            folder,
+            find_binary(self._daprd, user="a dapr source or sink"),
+            app_id=folder.name.lower(),
             app=need.reads,
+            end_within=_END_WITHIN,
             clock=self._clock,
         )
-        async with daprd:
+        async with daprd.running(need.manifests):
             self._running.append(daprd)
             try:
                 yield placed(spec, grpc=daprd.grpc, http=daprd.http, app_port=daprd.app_port)
             finally:
                 self._running.remove(daprd)
-
-    def _binary(self) -> Path:
-        try:
-            return find_binary(self._daprd)
-        except ConfigError as error:
-            text = error.message.replace("a dapr bus needs", "a dapr source or sink needs")
-            raise ConfigError(text) from error
 
     def kill(self) -> None:
         """End them at once; for a second Ctrl-C."""

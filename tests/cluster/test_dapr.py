@@ -17,8 +17,8 @@ from ofevents.bus import topics
 from ofevents.bus.dapr_components import Names
 from ofevents.bus.dapr_options import read_options
 from tests.cluster.manifests import EVENTS
+from tests.cluster.orders import numbers, orders, topic
 from tests.cluster.shop import Shop
-from tests.cluster.test_flow import numbers, orders, topic
 from tests.servers.kafka import KafkaServer
 from tests.servers.kube_dapr import Injector
 from tests.servers.nats import NatsServer

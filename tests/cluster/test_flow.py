@@ -11,6 +11,7 @@ import nats as nats_client
 import pytest
 
 from tests.cluster.manifests import EVENTS, bus, function
+from tests.cluster.orders import numbers, orders, topic
 from tests.cluster.shop import Nats, Shop
 from tests.servers import until
 from tests.servers.kafka import KafkaServer
@@ -29,33 +30,6 @@ CHARGE = """
 
     function.run()
 """
-
-
-def orders(count: int, start: int = 0) -> list[dict[str, bytes]]:
-    return [
-        {"value": json.dumps({"number": number, "amount": number}).encode()}
-        for number in range(start, start + count)
-    ]
-
-
-async def topic(kafka: KafkaServer, partitions: int = 1) -> str:
-    """A new Kafka topic."""
-    name = f"orders-{uuid.uuid4().hex[:8]}"
-    await kafka.create_topic(name, partitions)
-    return name
-
-
-async def numbers(sink: Sink, count: int, seconds: float = 30) -> list[int]:
-    """Wait until that many different orders have arrived; which."""
-
-    def seen() -> set[int]:
-        return {event.value["number"] for event in sink.events}
-
-    try:
-        await until(lambda: len(seen()) >= count, seconds=seconds, what=f"{count} orders")
-    except TimeoutError as error:
-        raise AssertionError(f"{error}; there are {len(seen())}") from None
-    return sorted(seen())
 
 
 async def test_kafka_to_bus_to_function_and_topic(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import uuid
 from collections.abc import Sequence
 
 import pytest
 
 from tests.cluster.manifests import bus
+from tests.cluster.orders import orders, seen, topic
 from tests.cluster.shop import Nats, Shop
 from tests.servers import until
 from tests.servers.kafka import KafkaServer
@@ -36,25 +35,9 @@ spec:
 {triggers}"""
 
 
-async def topic(kafka: KafkaServer, event: str) -> str:
-    """A new Kafka topic for an event of that name."""
-    name = f"{event}-{uuid.uuid4().hex[:8]}"
-    await kafka.create_topic(name, 1)
-    return name
-
-
-async def produce(kafka: KafkaServer, topic: str, numbers: range) -> None:
-    records = [{"value": json.dumps({"number": number}).encode()} for number in numbers]
-    await kafka.produce(topic, records)
-
-
-def numbers(sink: Sink) -> set[int]:
-    return {event.value["number"] for event in sink.events}
-
-
 @pytest.mark.usefixtures("scaler")
 async def test_a_trigger_follows_its_lag(shop: Shop, kafka: KafkaServer, nats: Nats) -> None:
-    orders = await topic(kafka, "orders")
+    name = await topic(kafka)
     most = 0
 
     def answer(_: Seen) -> Answer:
@@ -76,21 +59,21 @@ spec:
     delivery: {{concurrency: 4}}
   scaleOption: {SCALE}
 """
-        await shop.apply(manifests(kafka, nats, [orders], trigger))
+        await shop.apply(manifests(kafka, nats, [name], trigger))
         await shop.ready("eventsource/shop")
         await shop.becomes("trigger", "charge", reason="ScaledToZero")
         assert await shop.workers("charge") == 0
 
-        await produce(kafka, orders, range(200))
+        await kafka.produce(name, orders(200))
         for each in range(200, 300):  # the stream goes on while workers come
-            await produce(kafka, orders, range(each, each + 1))
+            await kafka.produce(name, orders(1, start=each))
             most = max(most, await shop.workers("charge"))
             await asyncio.sleep(0.05)  # the stream's pace
 
         async def several() -> bool:
             nonlocal most
             most = max(most, await shop.workers("charge"))
-            return numbers(charge) == set(range(300))
+            return seen(charge) == set(range(300))
 
         await until(several, seconds=150, what="all 300 at the function")
         assert most >= 2
@@ -104,7 +87,7 @@ spec:
 async def test_neither_an_inbox_nor_an_open_join_is_left_alone(
     shop: Shop, kafka: KafkaServer, nats: Nats
 ) -> None:
-    orders, payments = await topic(kafka, "orders"), await topic(kafka, "payments")
+    placed, paid = await topic(kafka), await topic(kafka, event="payments")
     async with Sink() as charge, Sink() as both:
         triggers = f"""
 apiVersion: events.openfunction.io/v1alpha1
@@ -135,13 +118,13 @@ spec:
     sink: {{uri: "{both.url}"}}
   scaleOption: {SCALE}
 """
-        await shop.apply(manifests(kafka, nats, [orders, payments], triggers))
+        await shop.apply(manifests(kafka, nats, [placed, paid], triggers))
         await shop.ready("eventsource/shop")
         for name in ("charge", "pair"):
             await shop.becomes("trigger", name, reason="ScaledToZero")
 
         await charge.stop()
-        await produce(kafka, orders, range(20))
+        await kafka.produce(placed, orders(20))
 
         awake: set[str] = set()
 
@@ -155,9 +138,9 @@ spec:
         # What waits in the inbox does: KEDA's cooldown is long over.
         assert await shop.workers("charge") > 0
         await charge.start()
-        await until(lambda: numbers(charge) == set(range(20)), seconds=90, what="all at charge")
+        await until(lambda: seen(charge) == set(range(20)), seconds=90, what="all at charge")
         await shop.becomes("trigger", "charge", reason="ScaledToZero", seconds=60)
 
-        await produce(kafka, payments, range(20))
-        await until(lambda: numbers(both) == set(range(20)), seconds=90, what="all joins fire")
+        await kafka.produce(paid, orders(20))
+        await until(lambda: seen(both) == set(range(20)), seconds=90, what="all joins fire")
         await shop.becomes("trigger", "pair", reason="ScaledToZero", seconds=60)

@@ -8,8 +8,8 @@ import nats as nats_client
 import pytest
 
 from tests.cluster.manifests import EVENTS, bus
+from tests.cluster.orders import numbers, orders, topic
 from tests.cluster.shop import Nats, Shop
-from tests.cluster.test_flow import numbers, orders, topic
 from tests.servers import until
 from tests.servers.kafka import KafkaServer
 from tests.servers.kube_ofevents import install, ofevents

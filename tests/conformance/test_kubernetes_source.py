@@ -13,6 +13,7 @@ import pytest
 import trustme
 from structlog.testing import capture_logs
 
+from ofevents import kubernetes_login
 from ofevents.conformance.source_rig import Emitted, within, working
 from ofevents.errors import ConfigError, Disconnected
 from ofevents.event import Event
@@ -373,7 +374,7 @@ async def test_rights(rig: KubernetesRig, tmp_path: Path, monkeypatch: pytest.Mo
     made = await rig.server.call("POST", f"{accounts}/source/token", {"spec": {}})
     (tmp_path / "token").write_text(made["status"]["token"])
     (tmp_path / "ca.crt").write_bytes(rig.server.ca.read_bytes())
-    monkeypatch.setattr(kubernetes_api, "ACCOUNT", tmp_path)
+    monkeypatch.setattr(kubernetes_login, "ACCOUNT", tmp_path)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(rig.server.port))
     monkeypatch.setenv("KUBECONFIG", "/nowhere")

@@ -17,8 +17,9 @@ from typing import Any, Self
 from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import dapr_kinds
 from ofevents.bus.dapr import DaprBus
+from ofevents.bus.dapr_components import manifests
+from ofevents.bus.dapr_files import write
 from ofevents.bus.dapr_options import read_options
-from ofevents.bus.dapr_resources import write_base
 from ofevents.clock import SystemClock
 from ofevents.ports import BusFeatures
 from tests.servers import free_port
@@ -119,7 +120,7 @@ class DaprRig:
         }
         resolved = ResolvedBus(driver="dapr", options=given)
         # daprd reads the Resiliency only when it starts.
-        write_base(daprd.resources, read_options(given), resolved.name)
+        write(daprd.resources, "base.yaml", manifests(read_options(given), resolved.name, ()))
         return SidecarBus(resolved, daprd, self.running)
 
     async def foreign(self, topic: str, headers: dict[str, str], body: bytes) -> None:

@@ -26,8 +26,9 @@ import yaml
 from ofevents.api.resolved import ResolvedBus
 from ofevents.bus import codec, open_bus, topics
 from ofevents.bus import dapr_envelope as envelope
+from ofevents.bus.dapr_components import manifests
+from ofevents.bus.dapr_files import write
 from ofevents.bus.dapr_options import read_options
-from ofevents.bus.dapr_resources import write_base
 from ofevents.clock import SystemClock
 from ofevents.ports import Bus, Delivery
 from tests.e2e.processes import get
@@ -183,7 +184,7 @@ class DaprBus:
         own = folder / "spec.yaml"
         own.write_text(yaml.safe_dump(told))
         resolved = ResolvedBus.model_validate(bus)
-        write_base(daprd.resources, read_options(resolved.options), resolved.name)
+        _write_base(daprd, resolved)
         return own, daprd
 
     @asynccontextmanager
@@ -193,7 +194,7 @@ class DaprBus:
         options = json.loads(self.spec)["dapr"]
         options |= {"sidecar": daprd.address, "resources": str(daprd.resources)}
         resolved = ResolvedBus(driver="dapr", options=options)
-        write_base(daprd.resources, read_options(options), resolved.name)
+        _write_base(daprd, resolved)
         try:
             await daprd.start()
             async with open_bus(resolved, clock=SystemClock()) as bus:
@@ -225,3 +226,7 @@ class DaprBus:
                 async for key in client.scan_iter(match="*||s/due/*")
             ]
         return sum(not entry.get("d") for entry in entries)
+
+
+def _write_base(daprd: Sidecar, bus: ResolvedBus) -> None:
+    write(daprd.resources, "base.yaml", manifests(read_options(bus.options), bus.name, ()))

@@ -1,6 +1,7 @@
 """How to log in to the cluster: the Pod's service account, or a kubeconfig.
 
-Inside a Pod the mounted token is read again as it is renewed. Used by `client.py`.
+Inside a Pod the mounted token is read again as it is renewed. Used by `cluster.client`
+and by the `kubernetes` source. Importing it needs the library of either's extra.
 """
 
 from __future__ import annotations
@@ -10,39 +11,43 @@ import ssl
 from pathlib import Path
 from typing import Any, Final
 
+from kubernetes_asyncio.client import Configuration
+from kubernetes_asyncio.config import (
+    ConfigException,
+    load_incluster_config,
+    load_kube_config,
+)
+
 from ofevents.errors import ConfigError
 
-_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a Pod finds its token and the API server's certificate."""
 
 
-async def login(kubeconfig: Path | None, context: str | None = None) -> Any:
+async def login(
+    kubeconfig: Path | None = None,
+    context: str | None = None,
+    *,
+    options: str = "KUBECONFIG",
+    path: str = "",
+) -> Any:
     """The Configuration of kubernetes-asyncio: host, and `auth_settings()` before each call.
 
     `context` is one of the kubeconfig's. Without both: the service account when there is
-    one, else KUBECONFIG or ~/.kube/config.
+    one, else KUBECONFIG or ~/.kube/config. For the error, `options` tells where the user
+    may name a kubeconfig, and `path` where the login stands in a document.
 
     Raises:
-        ConfigError: there is neither, or the extra `controller` is not installed.
+        ConfigError: there is neither.
     """
-    try:
-        from kubernetes_asyncio.client import Configuration
-        from kubernetes_asyncio.config import (
-            ConfigException,
-            load_incluster_config,
-            load_kube_config,
-        )
-    except ImportError as error:
-        raise ConfigError("talking to a cluster needs: pip install 'ofevents[controller]'") from (
-            error
-        )
     configuration: Any = Configuration()
     try:
-        inside = os.environ.get("KUBERNETES_SERVICE_HOST") and (_ACCOUNT / "token").exists()
+        inside = os.environ.get("KUBERNETES_SERVICE_HOST") and (ACCOUNT / "token").exists()
         if kubeconfig is None and context is None and inside:
             load_incluster_config(  # type: ignore[no-untyped-call]
                 client_configuration=configuration,
-                token_filename=str(_ACCOUNT / "token"),
-                cert_filename=str(_ACCOUNT / "ca.crt"),
+                token_filename=str(ACCOUNT / "token"),
+                cert_filename=str(ACCOUNT / "ca.crt"),
             )
         else:
             given = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
@@ -55,7 +60,8 @@ async def login(kubeconfig: Path | None, context: str | None = None) -> Any:
     except (ConfigException, OSError, ValueError) as error:
         raise ConfigError(
             "no cluster to log in to: expected a Pod's service account, or a kubeconfig "
-            f"(--kubeconfig, KUBECONFIG): {error}"
+            f"({options}): {error}",
+            path=path,
         ) from error
     return configuration
 
