@@ -79,7 +79,7 @@ spec:
         await shop.apply(manifests(kafka, nats, [orders], trigger))
         await shop.ready("eventsource/shop")
         await shop.becomes("trigger", "charge", reason="ScaledToZero")
-        assert await shop.workers("charge") == 0
+        await shop.without_pods("charge")
 
         await produce(kafka, orders, range(200))
         for each in range(200, 300):  # the stream goes on while workers come
@@ -139,6 +139,8 @@ spec:
         await shop.ready("eventsource/shop")
         for name in ("charge", "pair"):
             await shop.becomes("trigger", name, reason="ScaledToZero")
+            # The first one, which KEDA ended at once, would take the orders from it unseen.
+            await shop.without_pods(name)
 
         await charge.stop()
         await produce(kafka, orders, range(20))
