@@ -114,6 +114,19 @@ class Shop:
         ready = [each["status"].get("conditions", ()) for each in pods]
         return sum(any(_READY.items() <= each.items() for each in one) for one in ready)
 
+    async def without_pods(self, owner: str, seconds: float = 90) -> None:
+        """Wait until it has none, nor one that is ending: until it has ended, it may work.
+
+        One that was told to end before it could hear it has all its grace period.
+        """
+
+        async def none() -> bool:
+            await asyncio.sleep(_POLL)
+            selector = f"--selector=app.kubernetes.io/part-of={owner}"
+            return not (await self.kubectl("get", "pods", selector, "-o", "name")).strip()
+
+        await until(none, seconds=seconds, what=f"{owner} has no Pod any more")
+
     async def show_if_failed(self, test: Any) -> None:
         """Print `describe` with the output of a test (pytest's node) that has failed."""
         if getattr(test, "failed", False):
