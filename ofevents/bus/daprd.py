@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -35,6 +36,8 @@ _BACKOFF: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 _STEADY: Final = 10.0
 """Seconds that a start must last for the backoff to begin anew."""
 _END_WITHIN: Final = 3.0
+_MESSAGE: Final = re.compile(r'msg="((?:[^"\\]|\\.)*)"')
+_PLACE: Final = re.compile(r".*initialization error occurred for \S+ \(([^)]*)\): ")
 _CONFIGURATION: Final = {
     "apiVersion": "dapr.io/v1alpha1",
     "kind": "Configuration",
@@ -48,6 +51,7 @@ class Sidecar:
 
     Attributes:
         options: what the bus's driver needs to know of it.
+        why: why it ended last, "" if it never did.
     """
 
     def __init__(self, folder: Path, binary: Path, bus: ResolvedBus, *, clock: Clock) -> None:
@@ -77,6 +81,7 @@ class Sidecar:
             "app_port": ports[0],
             "resources": str(self.resources),
         }
+        self.why = ""
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -140,16 +145,9 @@ class Sidecar:
                 attempt = 0
             delay = _BACKOFF[min(attempt, len(_BACKOFF) - 1)]
             attempt += 1
-            reason = f"daprd ended with code {code}: {self._last_words()}"
-            self._log.error("reconnecting", reason=reason, delay=delay)
+            self.why = f"daprd ended with code {code}: {last_words(self.log_file)}"
+            self._log.warning("reconnecting", reason=self.why, delay=delay)
             await self._clock.sleep(delay)
-
-    def _last_words(self) -> str:
-        lines = self.log_file.read_bytes()[-4000:].decode(errors="replace")
-        told = [
-            line for line in lines.splitlines() if "level=fatal" in line or "level=error" in line
-        ]
-        return (told or lines.splitlines() or [""])[-1][-500:]
 
     async def _end_orphans(self) -> None:
         for process in psutil.process_iter(["cmdline"]):
@@ -160,6 +158,16 @@ class Sidecar:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
                     await asyncio.to_thread(psutil.wait_procs, [process], _END_WITHIN)
+
+
+def last_words(log_file: Path) -> str:
+    """Why a daprd ended: the last error in its log, without what it says twice about the place."""
+    lines = log_file.read_bytes()[-4000:].decode(errors="replace").splitlines()
+    told = [line for line in lines if "level=fatal" in line or "level=error" in line]
+    line = (told or lines or [""])[-1]
+    if message := _MESSAGE.search(line):
+        line = message[1].replace('\\"', '"')
+    return _PLACE.sub(r"\1: ", line)[-500:]
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -25,6 +25,7 @@ import psutil
 
 from ofevents.api.dapr import Manifest
 from ofevents.bus.dapr_resources import write
+from ofevents.bus.daprd import last_words
 from ofevents.clock import Clock
 from ofevents.telemetry import Log
 
@@ -43,6 +44,7 @@ class Daprd:
 
     Attributes:
         grpc, http: addresses `host:port` of its APIs.
+        why: why it ended last, "" if it never did.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Daprd:
             # it is not: an input binding would lose it.
             flags |= {"--enable-app-health-check": "true", "--app-health-probe-interval": "1"}
         self._command = [str(binary), self._own, *(f"{k}={v}" for k, v in flags.items())]
+        self.why = ""
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -142,14 +145,9 @@ class Daprd:
                 attempt = 0
             delay = _BACKOFF[min(attempt, len(_BACKOFF) - 1)]
             attempt += 1
-            reason = f"daprd ended with code {code}: {self._last_words()}"
-            self._log.error("reconnecting", reason=reason, delay=delay)
+            self.why = f"daprd ended with code {code}: {last_words(self.log_file)}"
+            self._log.warning("reconnecting", reason=self.why, delay=delay)
             await self._clock.sleep(delay)
-
-    def _last_words(self) -> str:
-        lines = self.log_file.read_bytes()[-4000:].decode(errors="replace").splitlines()
-        told = [line for line in lines if "level=fatal" in line or "level=error" in line]
-        return (told or lines or [""])[-1][-500:]
 
     async def _end_orphans(self) -> None:
         for process in psutil.process_iter(["cmdline"]):
