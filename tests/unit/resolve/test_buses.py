@@ -122,6 +122,8 @@ def test_dapr_components_are_passed_on(tmp_path: Path, spec: str) -> None:
             "spec.jetstream.sync",
             "with url it is that server's own setting",
         ),
+        ("jetstream: {url: 'nats://a, http://b'}", 5, "spec.jetstream.url",
+         "not reached by http://; expected nats://HOST:PORT"),
         ("jetstream: {tls: {insecureSkipVerify: true}}", 5, "spec.jetstream.tls.insecureSkipVerify",
          "give tls.ca"),
         ("jetstream: {credentials: {token: a, nkey: b}}", 5, "spec.jetstream.credentials",
