@@ -95,7 +95,10 @@ def _check_pubsub(scope: Scope, path: Path, spec: DaprBusSpec) -> None:
     places = {one.name: index for index, one in enumerate(metadata)}
     for name, sentence in dapr_kinds.mistakes(type, settings):
         scope.error((*below, "metadata", places[name], "value"), sentence)
-    if not dapr_kinds.known(type):
+    if not type.startswith("pubsub."):
+        sentence = f"{type} is no pub/sub component, and a bus is one"
+        scope.error((*below, "type"), sentence, expected="pubsub.<name>")
+    elif not dapr_kinds.known(type):
         scope.warn(
             (*below, "type"),
             f"ofevents has not been tried with {type}: nothing is promised of this bus but that "

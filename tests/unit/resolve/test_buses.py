@@ -129,6 +129,8 @@ def test_dapr_components_are_passed_on(tmp_path: Path, spec: str) -> None:
         ("jetstream: {credentials: {token: a, nkey: b}}", 5, "spec.jetstream.credentials",
          "one form, not token and nkey"),
         ("dapr: {}", 5, "spec.dapr", "dapr needs a component"),
+        ("dapr: {pubsub: {type: bindings.kafka}}", 5, "spec.dapr.pubsub.type",
+         "bindings.kafka is no pub/sub component, and a bus is one; expected pubsub.<name>"),
         ("dapr: {pubsub: {type: a}, type: b}", 5, "spec.dapr", "not both"),
     ],
 )  # fmt: skip
