@@ -91,15 +91,17 @@ def as_text(resolution: Resolution) -> None:
 def _show(console: Console, problem: Problem) -> None:
     from rich.text import Text
 
+    place = " ".join(part for part in (problem.resource, problem.path) if part)
     colour = "red" if problem.severity == "error" else "yellow"
     console.print(
         Text.assemble(
             (f"{problem.where}: " if problem.where else "", "bold"),
             (f"{problem.severity}: ", f"bold {colour}"),
-            (" ".join(part for part in (problem.resource, problem.path) if part), "cyan"),
+            (place, "cyan") if place else problem.sentence,
         )
     )
-    console.print(f"  {problem.sentence}")
+    if place:
+        console.print(f"  {problem.sentence}")
     for line in problem.caret.splitlines():
         console.print(f"    {line}", style="dim")
     if problem.blocks:

@@ -8,6 +8,7 @@ so that something that flaps does not flood the terminal.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final
 
 from ofevents.api.resolved import ResolvedSource
@@ -26,15 +27,22 @@ _ORDER: Final = {"EventBus": 0, "EventSource": 1, "Trigger": 2, "Program": 3}
 
 
 class Board:
-    """Turns Health into tables; `specs` gives the workers that are meant to run."""
+    """Turns Health into tables; `specs` gives the workers that are meant to run,
+    and `why` what is known to have ended beside one, by kind and resource."""
 
     def __init__(
-        self, health: Health, screen: Screen, clock: Clock, specs: Callable[[], Iterable[Spec]]
+        self,
+        health: Health,
+        screen: Screen,
+        clock: Clock,
+        specs: Callable[[], Iterable[Spec]],
+        why: Callable[[str, str], str] = lambda kind, resource: "",
     ) -> None:
         self._health = health
         self._screen = screen
         self._clock = clock
         self._specs = specs
+        self._why = why
         self._shown: list[Row] = []
         self._settled: dict[tuple[str, str], Row] = {}
         self._tried: set[str] = set()
@@ -55,6 +63,10 @@ class Board:
         if one.kind == "Trigger":
             address = ", ".join(typed(topic) for topic in address.split(", ") if topic)
         row = Row(resource, one.kind, address, one.state, message, lasting=bool(one.message))
+        why = self._why(one.kind, one.resource) if one.state in ("starting", "stalled") else ""
+        if why:
+            told = f"{one.message}: {why}" if one.message else why
+            row = replace(row, state="stalled", message=told, lasting=True)
         name = (one.kind, one.resource)
         earlier = self._settled.get(name)
         if one.state == "starting" and earlier is not None and earlier.state == "stalled":

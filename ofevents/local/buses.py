@@ -148,6 +148,14 @@ class Buses:
         else:
             self._known[name] = (earlier[0], earlier[1], self._health.worker(KIND, name))
 
+    def why(self, kind: str, name: str) -> str:
+        """Why the sidecar of that bus ended last, "" if it has none or it never did."""
+        if kind != KIND or name not in self._known:
+            return ""
+        address = self._known[name][0].options.get("sidecar")
+        beside = self._sidecars.values()
+        return next((one.why for one in beside if one.grpc == address), "")
+
     def kill(self) -> None:
         """End the servers at once; for a second Ctrl-C."""
         if self.server is not None and self.server.pid is not None:

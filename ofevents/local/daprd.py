@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -36,6 +37,8 @@ from ofevents.telemetry import Log
 _BACKOFF: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 _STEADY: Final = 10.0
 """Seconds that a start must last for the backoff to begin anew."""
+_MESSAGE: Final = re.compile(r'msg="((?:[^"\\]|\\.)*)"')
+_PLACE: Final = re.compile(r".*initialization error occurred for \S+ \(([^)]*)\): ")
 _HOT_RELOAD: Final = {
     "apiVersion": "dapr.io/v1alpha1",
     "kind": "Configuration",
@@ -55,6 +58,7 @@ class Daprd:
     Attributes:
         grpc, http: addresses `host:port` of its APIs.
         resources: the folder of its component files.
+        why: why it ended last, "" if it never did.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class Daprd:
         if hot_reload:
             flags |= {"--config": str(self._configuration)}
         self._command = [str(binary), self._own, *(f"{k}={v}" for k, v in flags.items())]
+        self.why = ""
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -149,14 +154,9 @@ class Daprd:
                 attempt = 0
             delay = _BACKOFF[min(attempt, len(_BACKOFF) - 1)]
             attempt += 1
-            reason = f"daprd ended with code {code}: {self._last_words()}"
-            self._log.error("reconnecting", reason=reason, delay=delay)
+            self.why = f"daprd ended with code {code}: {last_words(self.log_file)}"
+            self._log.warning("reconnecting", reason=self.why, delay=delay)
             await self._clock.sleep(delay)
-
-    def _last_words(self) -> str:
-        lines = self.log_file.read_bytes()[-4000:].decode(errors="replace").splitlines()
-        told = [line for line in lines if "level=fatal" in line or "level=error" in line]
-        return (told or lines or [""])[-1][-500:]
 
     async def _end(self) -> None:
         if self._process is None:
@@ -185,6 +185,16 @@ class Daprd:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
                     await asyncio.to_thread(psutil.wait_procs, [process], self._end_within)
+
+
+def last_words(log_file: Path) -> str:
+    """Why a daprd ended: the last error in its log, without what it says twice about the place."""
+    lines = log_file.read_bytes()[-4000:].decode(errors="replace").splitlines()
+    told = [line for line in lines if "level=fatal" in line or "level=error" in line]
+    line = (told or lines or [""])[-1]
+    if message := _MESSAGE.search(line):
+        line = message[1].replace('\\"', '"')
+    return _PLACE.sub(r"\1: ", line)[-500:]
 
 
 def find_binary(given: Path | None, *, user: str, path: str = "") -> Path:

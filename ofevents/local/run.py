@@ -112,7 +112,13 @@ class _Run:
                 screen=self.screen,
                 clock=self.clock,
             )
-            board = Board(self.health, self.screen, self.clock, lambda: workers.specs.values())
+            board = Board(
+                self.health,
+                self.screen,
+                self.clock,
+                lambda: workers.specs.values(),
+                lambda kind, name: self.sidecars.why(kind, name) or buses.why(kind, name),
+            )
             board_shown = group.create_task(board.show())
             showing = [
                 group.create_task(buses.watch()),

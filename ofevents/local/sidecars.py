@@ -27,7 +27,7 @@ from ofevents.api.resolved import (
 )
 from ofevents.clock import Clock
 from ofevents.local.daprd import Daprd, find_binary
-from ofevents.local.workers import Spec, key
+from ofevents.local.workers import Key, Spec, key
 from ofevents.ports import SourceIdentity
 
 _DAPR: Final = "dapr"
@@ -44,7 +44,7 @@ class Sidecars:
         self._directory = directory
         self._clock = clock
         self._daprd = daprd
-        self._running: list[Daprd] = []
+        self._running: dict[Key, Daprd] = {}
 
     @asynccontextmanager
     async def beside(self, spec: Spec) -> AsyncIterator[Spec]:
@@ -68,16 +68,21 @@ class Sidecars:
             clock=self._clock,
         )
         async with daprd.running(need.manifests):
-            self._running.append(daprd)
+            self._running[key(spec)] = daprd
             try:
                 yield placed(spec, grpc=daprd.grpc, http=daprd.http, app_port=daprd.app_port)
             finally:
-                self._running.remove(daprd)
+                self._running.pop(key(spec), None)
 
     def kill(self) -> None:
         """End them at once; for a second Ctrl-C."""
-        for daprd in self._running:
+        for daprd in self._running.values():
             daprd.kill()
+
+    def why(self, kind: str, resource: str) -> str:
+        """Why that worker's sidecar ended last, "" if it has none or it never did."""
+        daprd = self._running.get((kind, resource))
+        return daprd.why if daprd else ""
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from ofevents.resolve.problems import Path
 from ofevents.resolve.scope import Scope
 
 _SPEC: Final[Path] = ("spec",)
+_SCHEMES: Final = ("nats", "tls", "ws", "wss")
 
 
 def check_bus(scope: Scope, spec: EventBusSpec) -> None:
@@ -49,6 +50,14 @@ def check_bus(scope: Scope, spec: EventBusSpec) -> None:
 
 def _check_jetstream(scope: Scope, spec: JetStreamSpec) -> None:
     path: Path = (*_SPEC, "jetstream")
+    for one in (spec.url or "").split(","):
+        scheme, found, _ = one.strip().partition("://")
+        if found and scheme not in _SCHEMES:
+            scope.error(
+                (*path, "url"),
+                f"a NATS server is not reached by {scheme}://",
+                expected="nats://HOST:PORT, tls://, ws:// or wss://",
+            )
     if spec.url is not None and spec.sync is not None:
         scope.error(
             (*path, "sync"),
@@ -86,7 +95,10 @@ def _check_pubsub(scope: Scope, path: Path, spec: DaprBusSpec) -> None:
     places = {one.name: index for index, one in enumerate(metadata)}
     for name, sentence in dapr_kinds.mistakes(type, settings):
         scope.error((*below, "metadata", places[name], "value"), sentence)
-    if not dapr_kinds.known(type):
+    if not type.startswith("pubsub."):
+        sentence = f"{type} is no pub/sub component, and a bus is one"
+        scope.error((*below, "type"), sentence, expected="pubsub.<name>")
+    elif not dapr_kinds.known(type):
         scope.warn(
             (*below, "type"),
             f"ofevents has not been tried with {type}: nothing is promised of this bus but that "

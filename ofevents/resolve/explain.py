@@ -32,6 +32,8 @@ _PATTERNS: Final = {
     DURATION_PATTERN: DURATION_EXPECTED,
     RATE_PATTERN: RATE_EXPECTED,
     SIZE_PATTERN: SIZE_EXPECTED,
+    "^https?://": "an address that begins with http:// or https://",
+    "^(/.*)?$": "a path that begins with /",
 }
 _TYPES: Final = {
     "string": "text",

@@ -87,9 +87,13 @@ def build(spec: ResolvedSource, identity: SourceIdentity, clock: Clock) -> Sourc
     try:
         own: Any = spec.spec if model is None else model.model_validate(spec.spec)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        raise ConfigError(first["msg"], path=f"{path}.{field}") from None
+        # A field that is missing has no place in a file: the sentence names it.
+        told = [
+            (".".join(map(str, one["loc"])), one["msg"])
+            for one in error.errors(include_input=False, include_url=False)
+        ]
+        message = "; ".join(f"{field}: {what}" if field else what for field, what in told)
+        raise ConfigError(message, path=f"{path}.{told[0][0]}".rstrip(".")) from None
     source: Source = adapter(own, identity, clock=clock)
     return source
 

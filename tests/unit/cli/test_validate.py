@@ -216,3 +216,9 @@ def test_what_only_a_sink_knows_is_found_at_its_place(tmp_path: Path) -> None:
             "a login needs saslUsername and saslPassword",
         ),
     }
+
+
+def test_what_has_no_resource_stands_on_the_line_of_its_place(tmp_path: Path) -> None:
+    code, output = run("validate", tmp_path / "none.yaml")
+    assert code == 1
+    assert f"{tmp_path / 'none.yaml'}: error: there is no such file or folder\n" in output

@@ -138,3 +138,16 @@ def test_what_a_source_without_a_bus_does_is_told_in_sentences() -> None:
         "EventSource tally-a/orders: 1 event dead-lettered to its deadLetterSink: EvaluationError",
     ]
     assert tally.news() == []
+
+
+async def test_a_worker_whose_sidecar_ended_says_why_it_did() -> None:
+    clock = ManualClock()
+    health = Health(clock)
+    ended = {("EventSource", "default/shop/d"): "daprd ended with code 1: no brokers"}
+    board = Board(health, JsonScreen(io.StringIO()), clock, list, lambda *key: ended.get(key, ""))
+    worker = health.worker("EventSource", "default/shop/d")
+    assert board.rows()[0].state == "stalled", "it starts, and cannot"
+    worker.stalled("Disconnected", "it does not answer")
+    assert board.rows()[0].message == "it does not answer: daprd ended with code 1: no brokers"
+    worker.ready("topic orders")
+    assert board.rows()[0].message == ""

@@ -101,7 +101,8 @@ def test_a_document_of_others_is_a_warning(tmp_path: Path) -> None:
         ("suspend: 'yes'", 5, "spec.suspend", "cannot be text; expected true or false"),
         ("kafka: [1]", 5, "spec.kafka", "kafka cannot be a list"),
         ("sink: {}", 5, "spec.sink", "expected one of uri, ref"),
-        ("sink: {uri: nowhere}", 5, "spec.sink.uri", "not written as it must be"),
+        ("sink: {uri: nowhere}", 5, "spec.sink.uri", "begins with http:// or https://"),
+        ("webhook: {o: {path: orders}}", 5, "spec.webhook.o.path", "a path that begins with /"),
         (
             "kafka:\n  o:\n    saslPassword: {valueFrom: {secretKeyRef: {namee: x}}}",
             7,

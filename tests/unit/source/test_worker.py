@@ -272,7 +272,10 @@ async def test_what_the_adapter_finds_wrong_ends_the_worker(
     [
         ({"source": "kafak"}, "did you mean kafka"),
         ({"spec": {"schedule": "61 * * * *"}}, r"spec\.cron\.orders\.schedule: .*minute"),
-        ({"spec": {"every": "5s"}}, r"spec\.cron\.orders\.schedule: Field required"),
+        (
+            {"spec": {"every": "5s"}},
+            r"spec\.cron\.orders\.schedule: schedule: Field required; every: Extra",
+        ),
         ({"filter": "event.x."}, "1:9"),
     ],
 )
