@@ -30,7 +30,6 @@ from urllib.parse import quote
 
 from ofevents.api.platform import FileSpec
 from ofevents.clock import Clock
-from ofevents.errors import PermanentError, TemporaryError
 from ofevents.event import Event
 from ofevents.ports import Emit, SourceFeatures, SourceIdentity, Store
 from ofevents.ports.lease import Lease, while_held
@@ -40,14 +39,12 @@ from ofevents_adapters.file_config import Settings, settings
 from ofevents_adapters.file_positions import Identity, Kept, Position, Positions, Remembered
 from ofevents_adapters.file_reader import Found, Reader, gone, look, whole
 from ofevents_adapters.file_record import LARGEST, file_event, line_event
+from ofevents_adapters.settle import settle
 
 LEASE: Final = 15.0
 """Seconds after which another worker takes over from one that has died."""
 _TURN: Final = 8
 """Readings of a file before the next file has its turn."""
-_FIRST: Final = 0.05
-_LONGEST: Final = 5.0
-"""Seconds between two tries of emit, at least. The engine has waited by itself already."""
 
 T = TypeVar("T")
 
@@ -266,28 +263,4 @@ class Following:
 
     async def _settle(self, events: Sequence[Event]) -> None:
         """Return when all are settled; without a bus one after the other."""
-        if not events:
-            return
-        if self._most == 1 and len(events) > 1:
-            for event in events:
-                await self._settle([event])
-            return
-        delay = _FIRST
-        while True:
-            try:
-                await self._emit(*events)
-                return
-            except TemporaryError as error:
-                self._log.debug("retrying", reason=str(error))
-                wait = max(delay, error.delay)
-            except PermanentError as error:
-                if len(events) > 1:
-                    for event in events:  # it is one of them; the others go on
-                        await self._settle([event])
-                    return
-                # No dead letter can take it, and skipping it would lose it in silence:
-                # the file waits until a person has made room for it.
-                wait = _LONGEST
-                self._log.error("stalled", reason=str(error), id=events[0].id)
-            await self._clock.sleep(wait)
-            delay = min(delay * 2, _LONGEST)
+        await settle(self._emit, events, apart=self._most == 1, clock=self._clock, log=self._log)

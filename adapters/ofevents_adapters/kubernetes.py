@@ -27,7 +27,7 @@ from urllib.parse import quote
 
 from ofevents.api.platform import KubernetesSpec
 from ofevents.clock import Clock
-from ofevents.errors import ConfigError, PermanentError, TemporaryError
+from ofevents.errors import ConfigError
 from ofevents.event import Event, format_time
 from ofevents.ports import Emit, SourceFeatures, SourceIdentity, Store
 from ofevents.ports.lease import Lease, while_held
@@ -35,14 +35,12 @@ from ofevents.telemetry import Log
 from ofevents_adapters.kubernetes_api import PAGE, Api, Gone
 from ofevents_adapters.kubernetes_position import Kept, Position, Positions, Remembered, newer
 from ofevents_adapters.kubernetes_record import event_of
+from ofevents_adapters.settle import settle
 
 LEASE: Final = 15.0
 """Seconds after which another worker takes over from one that has died."""
 BATCH: Final = 100
 """Most changes of one emit on a bus."""
-_FIRST: Final = 0.05
-_LONGEST: Final = 5.0
-"""Seconds between two tries of emit, at least. The engine has waited by itself already."""
 
 
 class KubernetesSource:
@@ -241,28 +239,4 @@ class Watching:
 
     async def _settle(self, events: Sequence[Event]) -> None:
         """Return when all are settled; without a bus one after the other."""
-        if not events:
-            return
-        if self._most == 1 and len(events) > 1:
-            for event in events:
-                await self._settle([event])
-            return
-        delay = _FIRST
-        while True:
-            try:
-                await self._emit(*events)
-                return
-            except TemporaryError as error:
-                self._log.debug("retrying", reason=str(error))
-                wait = max(delay, error.delay)
-            except PermanentError as error:
-                if len(events) > 1:
-                    for event in events:  # it is one of them; the others go on
-                        await self._settle([event])
-                    return
-                # No dead letter can take it, and skipping it would lose it in silence:
-                # the watch waits until a person has made room for it.
-                wait = _LONGEST
-                self._log.error("stalled", reason=str(error), id=events[0].id)
-            await self._clock.sleep(wait)
-            delay = min(delay * 2, _LONGEST)
+        await settle(self._emit, events, apart=self._most == 1, clock=self._clock, log=self._log)

@@ -22,14 +22,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ofevents.clock import Clock
-from ofevents.errors import ConfigError, Disconnected, PermanentError, TemporaryError
-from ofevents.event import Event
+from ofevents.errors import ConfigError, Disconnected
 from ofevents.ports import Emit
 from ofevents.telemetry import Log
 from ofevents_adapters import mqtt_packets as packets
 from ofevents_adapters.mqtt_config import Settings, matches
 from ofevents_adapters.mqtt_connection import Connection, said
 from ofevents_adapters.mqtt_record import events_of
+from ofevents_adapters.settle import settle
 
 IN_FLIGHT: Final = 1000
 """Messages in hand beyond which nothing is read (MQTT 5: the receive maximum), ..."""
@@ -41,9 +41,6 @@ ANSWER: Final = 10.0
 """Seconds for the answer to SUBSCRIBE."""
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 """An emit takes no further message beyond: decoded, messages are several times as large."""
-_FIRST: Final = 0.05
-_LONGEST: Final = 5.0
-"""Seconds between two tries, at least. The engine has waited by itself already."""
 _SUBSCRIBE: Final = 1
 """The packet identifier of our only subscription."""
 
@@ -234,7 +231,8 @@ class Session:
             for event in events_of(one.message, self._source, one.id, one.came)
         ]
         for at in range(0, len(events), self._batch):
-            await self._deliver(events[at : at + self._batch])
+            batch = events[at : at + self._batch]
+            await settle(self._emit, batch, clock=self._clock, log=self._log)
         answers = b""
         for one in taken:
             message = one.message
@@ -248,28 +246,6 @@ class Session:
         self._room.set()
         if answers:
             await self._connection.send(answers)
-
-    async def _deliver(self, events: Sequence[Event]) -> None:
-        """Emit until it is done, at least `_FIRST` seconds between two tries."""
-        delay = _FIRST
-        while True:
-            try:
-                await self._emit(*events)
-                return
-            except TemporaryError as error:
-                self._log.debug("retrying", reason=str(error))
-                wait = max(delay, error.delay)
-            except PermanentError as error:
-                if len(events) > 1:
-                    # It is one of them; the others go on.
-                    for event in events:
-                        await self._deliver([event])
-                    return
-                # No dead letter can take it, and skipping it would lose it in silence.
-                self._log.error("stalled", reason=str(error), id=events[0].id)
-                wait = _LONGEST
-            await self._clock.sleep(wait)
-            delay = min(delay * 2, _LONGEST)
 
 
 def _hash(message: packets.Publish) -> int:

@@ -19,12 +19,12 @@ from typing import Any, Final
 from aiormq.abc import DeliveredMessage
 
 from ofevents.clock import Clock
-from ofevents.errors import Disconnected, PermanentError, TemporaryError
-from ofevents.event import Event
+from ofevents.errors import Disconnected
 from ofevents.ports import Emit
 from ofevents.telemetry import Log
 from ofevents_adapters.rabbitmq_connection import Connection
 from ofevents_adapters.rabbitmq_record import Record, events_of
+from ofevents_adapters.settle import settle
 
 BATCH: Final = 500
 """Most messages of one emit on a bus."""
@@ -32,9 +32,6 @@ LOOK: Final = 5.0
 """Seconds between two looks at the queue, for the lag and for whether it is there."""
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 """An emit takes no further message beyond: decoded, messages are several times as large."""
-_FIRST: Final = 0.05
-_LONGEST: Final = 5.0
-"""Seconds between two tries, at least. The engine has waited by itself already."""
 
 
 @dataclass(slots=True, eq=False)
@@ -140,32 +137,11 @@ class Session:
             for event in events_of(one.record, self._source, one.id, one.came)
         ]
         for at in range(0, len(events), self._batch):
-            await self._deliver(events[at : at + self._batch])
+            batch = events[at : at + self._batch]
+            await settle(self._emit, batch, clock=self._clock, log=self._log)
         with self._connection.doing("acknowledging"):
             # All that were delivered before it on this channel are settled too.
             await self._acknowledge(taken[-1].tag, multiple=True)
-
-    async def _deliver(self, events: Sequence[Event]) -> None:
-        """Emit until it is done, at least `_FIRST` seconds between two tries."""
-        delay = _FIRST
-        while True:
-            try:
-                await self._emit(*events)
-                return
-            except TemporaryError as error:
-                self._log.debug("retrying", reason=str(error))
-                wait = max(delay, error.delay)
-            except PermanentError as error:
-                if len(events) > 1:
-                    # It is one of them; the others go on.
-                    for event in events:
-                        await self._deliver([event])
-                    return
-                # No dead letter can take it, and skipping it would lose it in silence.
-                self._log.error("stalled", reason=str(error), id=events[0].id)
-                wait = _LONGEST
-            await self._clock.sleep(wait)
-            delay = min(delay * 2, _LONGEST)
 
     # -- beside ---------------------------------------------------------------------------
 

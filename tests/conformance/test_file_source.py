@@ -20,7 +20,7 @@ from ofevents.errors import PermanentError
 from ofevents.event import BrokenEvent, Event
 from ofevents.ports import Reply
 from ofevents_adapters import file as file_source
-from ofevents_adapters import file_reader
+from ofevents_adapters import file_reader, settle
 from tests.conformance.rigs.file import FileRig, FilesRig, open_files, open_lines
 from tests.servers.nats import NatsServer
 
@@ -254,7 +254,9 @@ async def test_a_full_window_holds_few_lines(lines: FileRig) -> None:
     assert emit.most_inside <= file_reader.BATCH
 
 
-async def test_an_event_that_nothing_takes_is_never_skipped(lines: FileRig) -> None:
+async def test_an_event_that_nothing_takes_is_never_skipped(
+    lines: FileRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     emit, refused = Emitted(lines), [0]
 
     async def picky(*events: Event) -> Reply | None:
@@ -264,12 +266,9 @@ async def test_an_event_that_nothing_takes_is_never_skipped(lines: FileRig) -> N
         return await emit(*events)
 
     lines.append(b"one\ntwo\nthree\n")
-    file_source_longest, file_source._LONGEST = file_source._LONGEST, 0.05
-    try:
-        async with working(lines, picky):  # type: ignore[arg-type]
-            await came(emit, "one", "two", "three")
-    finally:
-        file_source._LONGEST = file_source_longest
+    monkeypatch.setattr(settle, "LONGEST", 0.05)
+    async with working(lines, picky):  # type: ignore[arg-type]
+        await came(emit, "one", "two", "three")
 
 
 # -- several workers --------------------------------------------------------------

@@ -14,7 +14,7 @@ from ofevents.conformance.source_rig import Emitted, within, working
 from ofevents.errors import ConfigError, Disconnected, PermanentError
 from ofevents.event import BrokenEvent, Event
 from ofevents.ports import Reply
-from ofevents_adapters import mqtt_connection, mqtt_session
+from ofevents_adapters import mqtt_connection, mqtt_session, settle
 from tests.conformance.rigs.doomed import doomed
 from tests.conformance.rigs.mqtt import IDENTITY, MqttRig, open_qos1
 from tests.servers.mosquitto import Mosquitto
@@ -260,7 +260,7 @@ async def test_a_worker_holds_a_bounded_number_of_bytes(
 async def test_an_event_that_nothing_takes_is_kept_and_the_others_of_its_emit_go_on(
     rig: MqttRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mqtt_session, "_LONGEST", 0.05)
+    monkeypatch.setattr(settle, "LONGEST", 0.05)
     emit = Emitted(rig)
     refused: list[str] = []
 

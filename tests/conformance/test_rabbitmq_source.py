@@ -20,7 +20,7 @@ from ofevents.errors import ConfigError, Disconnected, PermanentError
 from ofevents.event import BrokenEvent, Event
 from ofevents.ports import Reply
 from ofevents.telemetry import LAG
-from ofevents_adapters import rabbitmq_connection, rabbitmq_session
+from ofevents_adapters import rabbitmq_connection, rabbitmq_session, settle
 from tests.conformance.rigs import rabbitmq
 from tests.conformance.rigs.doomed import doomed
 from tests.conformance.rigs.rabbitmq import RabbitmqRig
@@ -177,7 +177,7 @@ async def test_the_broker_sends_no_more_than_the_prefetch(rig: RabbitmqRig) -> N
 async def test_an_event_that_nothing_takes_is_kept_and_the_others_of_its_emit_go_on(
     rig: RabbitmqRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rabbitmq_session, "_LONGEST", 0.05)
+    monkeypatch.setattr(settle, "LONGEST", 0.05)
     emit = Emitted(rig)
     refused: list[str] = []
 

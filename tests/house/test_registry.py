@@ -13,7 +13,7 @@ from ofevents.errors import ConfigError
 ADAPTERS = Path(__file__).parents[2] / "adapters" / "ofevents_adapters"
 
 
-SHARED = {"redial"}
+SHARED = {"redial", "settle"}
 """Modules that belong to no one technology."""
 
 
