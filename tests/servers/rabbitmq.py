@@ -28,7 +28,7 @@ import trustme
 from tests.servers import HOST, ServerFailed, ServerMissing, find, free_port, listening, until
 
 _SCRIPT: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-_PATIENCE: Final = 60.0
+_PATIENCE: Final = 120.0
 USER: Final = "guest"
 PASSWORD: Final = "guest"
 

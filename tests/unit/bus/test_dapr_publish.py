@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -26,13 +26,15 @@ from ofevents.clock import SystemClock
 from ofevents.errors import Disconnected
 from ofevents.event import Event
 from ofevents.ports import Message
+from tests.servers import until
 
 TOPIC = topics.event("default", "shop", "orders")
 STABLE, ALPHA, SINGLE = "BulkPublishEvent", "BulkPublishEventAlpha1", "PublishEvent"
 
 
 class Sidecar(dapr_pb2_grpc.DaprServicer):  # type: ignore[misc]
-    """Has the calls in `forms`; `trouble` is answered first, one each."""
+    """Has the calls in `forms`; `trouble` is answered first, one each. Batches are answered
+    once `gathers` of them have come at a time, or have not for long."""
 
     def __init__(self, component: str, *forms: str) -> None:
         self.component = component
@@ -42,6 +44,7 @@ class Sidecar(dapr_pb2_grpc.DaprServicer):  # type: ignore[misc]
         self.keys: list[str] = []
         self.trouble: list[str] = []
         self.joint: asyncio.Barrier | None = None
+        self.gathers = 1
         self.together = 0
         self.most = 0
 
@@ -71,6 +74,8 @@ class Sidecar(dapr_pb2_grpc.DaprServicer):  # type: ignore[misc]
         self.together += 1
         self.most = max(self.most, self.together)
         await asyncio.sleep(0.01)
+        with suppress(TimeoutError):
+            await until(lambda: self.most >= self.gathers, seconds=1, what="they are there")
         self.together -= 1
         trouble = self.trouble.pop(0) if self.trouble else ""
         if trouble == "fails":
@@ -100,9 +105,9 @@ class Sidecar(dapr_pb2_grpc.DaprServicer):  # type: ignore[misc]
 
 @asynccontextmanager
 async def sidecar(
-    *forms: str, type: str = "pubsub.kafka"
+    *forms: str, type: str = "pubsub.kafka", deadline: float = 1.0
 ) -> AsyncIterator[tuple[Sidecar, DaprBus]]:
-    options = {"pubsub": {"type": type}, "sidecar": "127.0.0.1:1", "publish_deadline": 1.0}
+    options = {"pubsub": {"type": type}, "sidecar": "127.0.0.1:1", "publish_deadline": deadline}
     played = Sidecar(Names(read_options(options), "default").pubsub, *forms)
     server = grpc.aio.server()
     dapr_pb2_grpc.add_DaprServicer_to_server(played, server)  # type: ignore[no-untyped-call]
@@ -157,7 +162,8 @@ async def test_calls_within_a_moment_are_one_batch() -> None:
 
 @pytest.mark.parametrize(("type", "most"), [("pubsub.kafka", 1), ("pubsub.redis", 4)])
 async def test_an_ordered_topic_has_one_call_on_its_way(type: str, most: int) -> None:
-    async with sidecar(STABLE, type=type) as (played, bus):
+    async with sidecar(STABLE, type=type, deadline=20.0) as (played, bus):
+        played.gathers = most
         await bus.publish(TOPIC, *(message(str(n)) for n in range(3000)))
         assert played.most == most
         sent = [raw for batch in played.batches for raw in batch]
