@@ -42,4 +42,7 @@ def tail(
     begin = tailing.begin(since, follow)
     found = find(bus, where or (), data, namespace)
     show = tailing.as_json if output is Output.json else tailing.as_text
-    process.run(tailing.tail(found, full, keep, begin, follow, lambda one: typer.echo(show(one))))
+    work = tailing.tail(
+        found, full, keep, begin, follow, lambda one: typer.echo(show(one)), namespace=namespace
+    )
+    process.run(work)

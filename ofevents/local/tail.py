@@ -1,11 +1,13 @@
 """What `ofevents tail` does: browse a topic, keep what the filter wants, show it.
 
 A message that the filter cannot judge (a missing field) is left out, and counted
-on stderr at the end, so that a filter with a mistake does not look like silence.
+on stderr at the end, so that a filter with a mistake does not look like silence. Nor does
+a topic with a mistake in its name: what holds nothing is told before the first wait.
 """
 
 from __future__ import annotations
 
+import difflib
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +22,7 @@ from ofevents.errors import BadEvent, ConfigError, EvaluationError
 from ofevents.event import Event
 from ofevents.local.find import connect
 from ofevents.local.names import typed
-from ofevents.ports import Delivery, Received
+from ofevents.ports import Bus, Delivery, Received
 
 WIDTH: Final = 160
 """Characters of data that a line of text shows."""
@@ -67,8 +69,10 @@ async def tail(
     since: float | None,
     follow: bool,
     show: Callable[[Received], None],
+    *,
+    namespace: str = "default",
 ) -> None:
-    """Show each message of the topic that the filter keeps.
+    """Show each message of the topic that the filter keeps; `namespace` is for names in notes.
 
     Raises:
         ConfigError: the bus does not answer.
@@ -76,6 +80,8 @@ async def tail(
     unjudged, why = 0, ""
     try:
         async with connect(resolved) as bus:
+            if note := await _nothing(bus, topic, namespace):
+                sys.stderr.write(f"{note}{_what_comes(since, follow)}\n")
             async for received in bus.browse([topic], since=since, follow=follow):
                 try:
                     if keep(_event(received)):
@@ -85,6 +91,29 @@ async def tail(
     finally:
         if unjudged:
             sys.stderr.write(f"left out: {unjudged} messages that cannot be judged, last: {why}\n")
+
+
+async def _nothing(bus: Bus, topic: str, namespace: str) -> str:
+    """A sentence where the topic holds nothing, with the nearest one that is known."""
+    if not bus.features.counts:  # then it does not know what it holds
+        return ""
+    report = await bus.inspect()
+    if any(one.topic == topic and one.messages for one in report.topics):
+        return ""
+    read = {one for consumer in report.consumers for one in consumer.topics}
+    known = {typed(one, namespace) for one in read | {one.topic for one in report.topics}}
+    shown = typed(topic, namespace)
+    near = [] if shown in known else difflib.get_close_matches(shown, known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    return f"note: nothing is on {shown} yet{hint}"
+
+
+def _what_comes(since: float | None, follow: bool) -> str:
+    if not follow:
+        return ""
+    if since is None:
+        return " Only new events are shown; --since shows those before them, too."
+    return " Events are shown as they come."
 
 
 def _event(received: Received) -> Event:

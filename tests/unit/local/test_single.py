@@ -115,6 +115,19 @@ async def test_send_tail_and_topics_on_a_bus_by_address(tmp_path: Path) -> None:
         ]
 
 
+async def test_tail_says_that_a_topic_holds_nothing_and_names_the_nearest(tmp_path: Path) -> None:
+    async with EmbeddedServer(tmp_path, clock=SystemClock()) as server:
+        bus = ["--no-follow", "--bus", server.url]
+        await once("send", "--to", "shop/orders", "-d", "1", "--bus", server.url)
+        code, out, err = await once("tail", "shop/ordres", *bus)
+        assert (code, out) == (0, "")
+        assert err == "note: nothing is on shop/ordres yet; did you mean shop/orders?\n"
+        _, out, err = await once("tail", "shop/orders", *bus)
+        assert (len(out.splitlines()), err) == (1, "")
+        _, _, err = await once("tail", "prices", *bus)
+        assert err == "note: nothing is on prices yet.\n", "none is near"
+
+
 async def test_tail_shows_what_comes_until_ctrl_c(tmp_path: Path) -> None:
     async with EmbeddedServer(tmp_path, clock=SystemClock()) as server:
         bus = ["--bus", server.url]
@@ -137,7 +150,9 @@ async def test_tail_shows_what_comes_until_ctrl_c(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
             async with asyncio.timeout(5):
                 assert await process.wait() == 130
-            assert await process.stderr.read() == b""
+            told = (await process.stderr.read()).decode()
+            assert told.startswith("note: nothing is on metrics yet. Only new events are shown")
+            assert len(told.splitlines()) == 1
         finally:
             if process.returncode is None:
                 process.kill()
