@@ -38,7 +38,7 @@ async def login(
     may name a kubeconfig, and `path` where the login stands in a document.
 
     Raises:
-        ConfigError: there is neither.
+        ConfigError: there is neither, or no such file.
     """
     configuration: Any = Configuration()
     try:
@@ -51,8 +51,10 @@ async def login(
             )
         else:
             given = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+            files = str(kubeconfig or given)
+            _some_file(files)
             await load_kube_config(
-                config_file=str(kubeconfig or given),
+                config_file=files,
                 context=context,
                 client_configuration=configuration,
                 persist_config=False,
@@ -64,6 +66,17 @@ async def login(
             path=path,
         ) from error
     return configuration
+
+
+def _some_file(files: str) -> None:
+    """One of the files, which KUBECONFIG separates as PATH does: as for kubectl, others may be
+    missing. Without any the library reads an empty one, and misses its first key.
+
+    Raises:
+        FileNotFoundError: none is there.
+    """
+    if not any(Path(one).expanduser().exists() for one in files.split(os.pathsep) if one):
+        raise FileNotFoundError(f"no such file: {files}")
 
 
 def trust(configuration: Any) -> ssl.SSLContext:

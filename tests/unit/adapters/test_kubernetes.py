@@ -75,7 +75,8 @@ async def test_no_cluster_to_log_in_to(monkeypatch: pytest.MonkeyPatch) -> None:
     async def emit(*events: Any) -> None:
         return None
 
-    with pytest.raises(ConfigError, match="a Pod's service account, or a kubeconfig") as caught:
+    why = r"a Pod's service account, or a kubeconfig \(KUBECONFIG\): no such file: /nowhere$"
+    with pytest.raises(ConfigError, match=why) as caught:
         await make().run(emit, store=None, started=lambda address: None)
     assert caught.value.path == "spec.kubernetes.orders"
 

@@ -76,6 +76,22 @@ def test_a_kubeconfig_that_is_not_there_is_named(verb: str, tmp_path: Path) -> N
     assert f"there is no kubeconfig {tmp_path / 'none'}" in text
 
 
+def test_a_kubeconfig_of_the_environment_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = tmp_path / "none"
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(none))
+    code, text = ofevents("status")
+    assert code == 1
+    assert text.rstrip().endswith(f"(--kubeconfig, KUBECONFIG): no such file: {none}")
+    (tmp_path / "some").write_text("apiVersion: v1\nkind: Config\ncurrent-context: bank\n")
+    monkeypatch.setenv("KUBECONFIG", f"{none}:{tmp_path / 'some'}")
+    code, text = ofevents("status")
+    assert code == 1
+    assert "no such file" not in text, "one of several is enough, as for kubectl"
+
+
 def test_a_context_that_is_not_there_is_named(tmp_path: Path) -> None:
     file = tmp_path / "config"
     file.write_text(
