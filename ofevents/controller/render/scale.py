@@ -24,6 +24,7 @@ from ofevents.ports import SourceIdentity
 from ofevents.resolve.resolution import needs
 
 _LAG: Final = "10"
+_ENDPOINT: Final = "natsServerMonitoringEndpoint"
 _SASL: Final = {
     "PLAIN": "plaintext",
     "SCRAM-SHA-256": "scram_sha256",
@@ -63,7 +64,7 @@ def scaling(owner: Owner, spec: Spec, scale: ScaleOption) -> Scaling:
     for lag in lags:
         one: dict[str, Any] = {
             "type": lag.type,
-            "metadata": {**lag.metadata, **(scale.metadata or {})},
+            "metadata": {**lag.metadata, **_as_given(lag, scale.metadata or {})},
         }
         if scale.auth_ref:
             one["authenticationRef"] = scale.auth_ref
@@ -111,6 +112,14 @@ def scaling(owner: Owner, spec: Spec, scale: ScaleOption) -> Scaling:
         }
     )
     return Scaling(tuple(manifests), secrets)
+
+
+def _as_given(lag: Lag, given: Mapping[str, str]) -> Mapping[str, str]:
+    """What the user says goes to KEDA as it is; a URL of NATS's monitoring in KEDA's form."""
+    if lag.type != "nats-jetstream" or "://" not in given.get(_ENDPOINT, ""):
+        return given
+    seen = _monitoring(given[_ENDPOINT])
+    return {**seen, **given, _ENDPOINT: seen[_ENDPOINT]}
 
 
 def _lags(spec: Spec, scale: ScaleOption) -> tuple[list[Lag], str]:
@@ -209,7 +218,7 @@ def _nats(spec: ResolvedSource, threshold: str, given: Mapping[str, str]) -> tup
     stream = spec.spec.get("jetstream")
     if not stream:
         return [], "core NATS keeps nothing, so there is no lag to scale by"
-    if "natsServerMonitoringEndpoint" not in given:
+    if _ENDPOINT not in given:
         return [], "to see the lag, give scaleOption.metadata.natsServerMonitoringEndpoint"
     own = stream.get("durable") or durable(_identity(spec).group)
     seen = {"account": "$G", "stream": stream["stream"], "consumer": own,
@@ -231,24 +240,30 @@ def _jetstream(
     spec: ResolvedTrigger, threshold: str, given: Mapping[str, str]
 ) -> tuple[list[Lag], str]:
     options = JetStreamOptions.model_validate(spec.bus.options)
-    monitoring = options.monitoring or given.get("natsServerMonitoringEndpoint")
+    monitoring = options.monitoring or given.get(_ENDPOINT)
     if not monitoring:
         return [], f"to see the lag, give spec.jetstream.monitoring of EventBus {spec.bus.name}"
-    if "://" not in monitoring:
-        monitoring = f"http://{monitoring}"
-    parts = urlsplit(monitoring)
-    seen = {
-        "account": "$G",
-        "lagThreshold": threshold,
-        "natsServerMonitoringEndpoint": f"{parts.hostname}:{parts.port or 8222}",
-        "useHttps": "true" if parts.scheme == "https" else "false",
-    }
+    seen = {"account": "$G", "lagThreshold": threshold, **_monitoring(monitoring)}
     layout = Layout(options)
     return [
         Lag("nats-jetstream", {**seen, "stream": stream, "consumer": durable(consumer.group)})
         for consumer in needs(spec).consumers
         for stream in layout.by_stream(consumer.topics)
     ], ""
+
+
+def _monitoring(address: str) -> dict[str, str]:
+    """Of a URL, or of host and port: KEDA puts a scheme before it, and wants none."""
+    try:
+        parts = urlsplit(address if "://" in address else f"http://{address}")
+        port = parts.port or 8222
+    except ValueError:
+        return {_ENDPOINT: address}  # it is no address, and KEDA says so
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return {
+        _ENDPOINT: f"{host}:{port}",
+        "useHttps": "true" if parts.scheme == "https" else "false",
+    }
 
 
 def _dapr(spec: ResolvedTrigger, bus: ResolvedBus, threshold: str) -> tuple[list[Lag], str]:

@@ -50,6 +50,27 @@ def test_a_trigger_on_dapr_by_the_lag_of_each_of_its_groups() -> None:
     assert len({seen["consumerGroup"] for _, seen in found}) == 2
 
 
+@pytest.mark.parametrize(
+    ("given", "endpoint", "https"),
+    [
+        ("https://nats.nats:8443/", "nats.nats:8443", "true"),
+        ("http://nats", "nats:8222", "false"),
+        ("http://[::1]:8222", "[::1]:8222", "false"),
+    ],
+)
+def test_a_monitoring_url_is_host_and_port_to_keda(given: str, endpoint: str, https: str) -> None:
+    stream = source("nats", spec={"url": "nats://nats", "jetstream": {"stream": "orders"}})
+    for spec in (stream, trigger()):
+        for _, seen in looked_at(spec, metadata={"natsServerMonitoringEndpoint": given}):
+            assert (seen["natsServerMonitoringEndpoint"], seen["useHttps"]) == (endpoint, https)
+    wrong = {"natsServerMonitoringEndpoint": "http://nats:monitor"}
+    ((_, seen),) = looked_at(stream, metadata=wrong)
+    assert seen["natsServerMonitoringEndpoint"] == "http://nats:monitor", "KEDA says what is wrong"
+    told = {"natsServerMonitoringEndpoint": given, "useHttps": "perhaps"}
+    ((_, seen),) = looked_at(stream, metadata=told)
+    assert seen["useHttps"] == "perhaps", "what the user says goes to KEDA as it is"
+
+
 def test_a_nats_source_by_its_consumer() -> None:
     spec = source("nats", spec={"url": "nats://nats", "jetstream": {"stream": "orders"}})
     ((type, seen),) = looked_at(spec, metadata=NATS)
