@@ -52,6 +52,7 @@ class Kind:
         given: settings that a consumer's component gets where the user gives none, as
             functions of the ack wait in seconds and the lanes.
         wanted: settings that may have no other value, with the reason.
+        trims: the setting with which a publish takes the oldest messages away, read or not.
         wait: the setting with the ack wait, and the seconds that Dapr takes a number
             without a unit for; where the user gives it, it is the bus's.
     """
@@ -63,6 +64,7 @@ class Kind:
     group: str | None = "consumerID"
     given: Mapping[str, Callable[[float, int], str]] = field(default_factory=dict)
     wanted: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    trims: str = ""
     wait: tuple[str, float] = ("", 0)
 
 
@@ -135,6 +137,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             "processingTimeout": ("", "with 0 what a dead consumer had in hand is lost"),
             "redeliverInterval": ("", "with 0 what a dead consumer had in hand is lost"),
         },
+        trims="maxLenApprox",
         wait=("processingTimeout", 0.001),
     ),
     "pubsub.in-memory": Kind(
@@ -159,6 +162,22 @@ def features(type: str, *, store: bool) -> BusFeatures:
     Due times are kept in the store, by the driver: Dapr has none.
     """
     return replace(kind_of(type).features, store=store, delayed=store)
+
+
+def trimmed(type: str, settings: Settings) -> tuple[str, str] | None:
+    """The setting that bounds what the broker keeps, and what that costs.
+
+    It is no mistake: nothing else bounds such a bus, and how long somebody may be behind is
+    for its owner to say. A component that only reads takes nothing away.
+    """
+    trims = kind_of(type).trims.lower()
+    for name, value in settings.items():
+        if trims and name.lower() == trims and value.strip().lstrip("0"):
+            return name, (
+                f"{name} takes the oldest messages of a topic away, read or not: what a Trigger or "
+                f"an inbox is behind by more than {value} is lost"
+            )
+    return None
 
 
 def mistakes(type: str, settings: Settings) -> list[tuple[str, str]]:

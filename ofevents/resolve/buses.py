@@ -95,6 +95,9 @@ def _check_pubsub(scope: Scope, path: Path, spec: DaprBusSpec) -> None:
     places = {one.name: index for index, one in enumerate(metadata)}
     for name, sentence in dapr_kinds.mistakes(type, settings):
         scope.error((*below, "metadata", places[name], "value"), sentence)
+    if (trimmed := dapr_kinds.trimmed(type, settings)) is not None:
+        name, sentence = trimmed
+        scope.warn((*below, "metadata", places[name], "value"), sentence)
     if not type.startswith("pubsub."):
         sentence = f"{type} is no pub/sub component, and a bus is one"
         scope.error((*below, "type"), sentence, expected="pubsub.<name>")

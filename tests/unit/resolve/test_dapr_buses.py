@@ -55,6 +55,16 @@ def test_a_setting_that_loses_events_is_an_error_where_it_stands(tmp_path: Path)
     assert found.startswith("error spec.dapr.pubsub.metadata[1].value: concurrency must be single")
 
 
+@pytest.mark.parametrize(("value", "warned"), [("1000", True), ("0", False), ("", False)])
+def test_a_stream_that_is_trimmed_is_a_warning(tmp_path: Path, value: str, warned: bool) -> None:
+    found = problems(tmp_path, bus("pubsub.redis", redisHost="r:6379", maxlenapprox=value))
+    assert [one.partition(" takes")[0] for one in found] == (
+        ["warning spec.dapr.pubsub.metadata[1].value: maxlenapprox"] if warned else []
+    )
+    assert all("behind by more than 1000 is lost" in one for one in found)
+    assert problems(tmp_path, bus("pubsub.kafka", maxLenApprox=value)) == []
+
+
 def test_the_short_form_is_looked_at_too(tmp_path: Path) -> None:
     given: Spec = {
         "type": "pubsub.kafka",
