@@ -22,7 +22,7 @@ from dapr.proto.runtime.v1 import pubsub_pb2
 from ofevents.bus import codec
 from ofevents.bus import dapr_envelope as envelope
 from ofevents.bus.dapr_components import Names
-from ofevents.bus.dapr_link import Link, refused
+from ofevents.bus.dapr_link import Link
 from ofevents.bus.dapr_options import DaprOptions
 from ofevents.clock import Clock
 from ofevents.errors import Disconnected, TooLarge
@@ -35,6 +35,8 @@ UNORDERED: Final = 4
 BROKER_LIMIT: Final = 1_000_000
 """Bytes of a message that brokers take unless told otherwise."""
 _AGAIN_AFTER: Final = 0.1
+_UNDELIVERED: Final = "failed to deliver"
+"""What Dapr's Kafka component says of a topic that is not there, too, and no more."""
 _RAW: Final = {"rawPayload": "true"}
 _FORMS: Final = ("BulkPublishEvent", "BulkPublishEventAlpha1", "PublishEvent")
 """Dapr's calls, the newest first: stable since 1.17, Alpha1 before, one by one at last."""
@@ -158,11 +160,21 @@ class Publisher:
                     # Of this form: batches that ask together must not pass over the next form.
                     self.form = max(self.form, at + 1)
                     continue
-                raise refused(error, "the bus did not store the messages") from error
+                why = f"{error.code().name}: {error.details()}"
+                raise self._not_stored(topic, why) from error
             if done.failedEntries:
-                first = done.failedEntries[0].error
-                raise Disconnected(f"the bus did not store the messages: {first}")
+                raise self._not_stored(topic, done.failedEntries[0].error)
             return
+
+    def _not_stored(self, topic: str, why: str) -> Disconnected:
+        """With what a person can do, where Dapr's sentence does not say it."""
+        text = f"the bus did not store the messages: {why}"
+        if self._options.pubsub.type == "pubsub.kafka" and _UNDELIVERED in why.lower():
+            text += (
+                f"; has Kafka the topic {self._names.topic(topic)}? Topics are the broker's to "
+                "create, or it has auto.create.topics.enable"
+            )
+        return Disconnected(text)
 
     async def _one_by_one(self, topic: str, entries: list[Any], within: float) -> None:
         async def publish(entry: Any) -> None:

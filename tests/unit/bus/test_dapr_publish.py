@@ -80,9 +80,10 @@ class Sidecar(dapr_pb2_grpc.DaprServicer):  # type: ignore[misc]
         trouble = self.trouble.pop(0) if self.trouble else ""
         if trouble == "fails":
             await context.abort(grpc.StatusCode.INTERNAL, "the broker is away")
-        if trouble == "partly":
+        if trouble in ("partly", "no topic"):
+            error = "too slow" if trouble == "partly" else "kafka: Failed to deliver 1 messages."
             failed = pubsub_pb2.BulkPublishResponseFailedEntry(
-                entry_id=request.entries[0].entry_id, error="too slow"
+                entry_id=request.entries[0].entry_id, error=error
             )
             return pubsub_pb2.BulkPublishResponse(failedEntries=[failed])
         self.batches.append([one.event for one in request.entries])
@@ -196,6 +197,19 @@ async def test_a_batch_that_is_never_stored_is_disconnected_in_time() -> None:
         assert asyncio.get_running_loop().time() - began < 2.0
         played.trouble = []
         await bus.publish(TOPIC, message("2"))
+
+
+@pytest.mark.parametrize(("type", "known"), [("pubsub.kafka", True), ("pubsub.redis", False)])
+async def test_a_topic_that_kafka_may_not_have_is_named(type: str, known: bool) -> None:
+    async with sidecar(STABLE, type=type, deadline=0.3) as (played, bus):
+        played.trouble = ["no topic"] * 1000
+        with pytest.raises(Disconnected, match="Failed to deliver 1 messages") as caught:
+            await bus.publish(TOPIC, message("1"))
+        named = "has Kafka the topic ofevents.event.default.shop.orders? Topics are the broker's"
+        assert (named in str(caught.value)) is known
+        played.trouble = ["partly"] * 1000
+        with pytest.raises(Disconnected, match="too slow"):
+            await bus.publish(TOPIC, message("2"))
 
 
 async def test_a_cancelled_publish_harms_no_other() -> None:
