@@ -42,6 +42,10 @@ _FORMS: Final = ("BulkPublishEvent", "BulkPublishEventAlpha1", "PublishEvent")
 """Dapr's calls, the newest first: stable since 1.17, Alpha1 before, one by one at last."""
 
 
+class _Late(Disconnected):
+    """A try had no answer by the deadline: it says less than the try before."""
+
+
 @dataclass(slots=True)
 class _Call:
     """The messages of one `publish`, or a part of them."""
@@ -160,6 +164,8 @@ class Publisher:
                     # Of this form: batches that ask together must not pass over the next form.
                     self.form = max(self.form, at + 1)
                     continue
+                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    raise _Late("the bus did not answer in time") from error
                 why = f"{error.code().name}: {error.details()}"
                 raise self._not_stored(topic, why) from error
             if done.failedEntries:
@@ -278,7 +284,7 @@ class _Topic:
                 try:
                     await self._publisher.send(self._topic, entries, left)
                 except Disconnected as failed:
-                    error = failed
+                    error = error if isinstance(failed, _Late) else failed
                     await asyncio.sleep(min(_AGAIN_AFTER, max(0.0, left)))
                 else:
                     for call in batch:

@@ -80,6 +80,8 @@ class Sidecar(dapr_pb2_grpc.DaprServicer):  # type: ignore[misc]
         trouble = self.trouble.pop(0) if self.trouble else ""
         if trouble == "fails":
             await context.abort(grpc.StatusCode.INTERNAL, "the broker is away")
+        if trouble == "hangs":
+            await asyncio.Event().wait()
         if trouble in ("partly", "no topic"):
             error = "too slow" if trouble == "partly" else "kafka: Failed to deliver 1 messages."
             failed = pubsub_pb2.BulkPublishResponseFailedEntry(
@@ -197,6 +199,17 @@ async def test_a_batch_that_is_never_stored_is_disconnected_in_time() -> None:
         assert asyncio.get_running_loop().time() - began < 2.0
         played.trouble = []
         await bus.publish(TOPIC, message("2"))
+
+
+async def test_a_last_try_without_an_answer_does_not_hide_what_was_wrong() -> None:
+    async with sidecar(STABLE, deadline=0.5) as (played, bus):
+        played.trouble = ["fails", "hangs"]
+        with pytest.raises(Disconnected, match="the broker is away"):
+            await bus.publish(TOPIC, message("1"))
+        assert len(played.asked) == 2, "the second try was cut off"
+        played.trouble = ["hangs"]
+        with pytest.raises(Disconnected, match="did not answer in time"):
+            await bus.publish(TOPIC, message("2"))
 
 
 @pytest.mark.parametrize(("type", "known"), [("pubsub.kafka", True), ("pubsub.redis", False)])
