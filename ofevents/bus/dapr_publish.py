@@ -176,9 +176,9 @@ class Publisher:
         """With what a person can do, where Dapr's sentence does not say it."""
         text = f"the bus did not store the messages: {why}"
         if self._options.pubsub.type == "pubsub.kafka" and _UNDELIVERED in why.lower():
-            text += (
-                f"; has Kafka the topic {self._names.topic(topic)}? Topics are the broker's to "
-                "create, or it has auto.create.topics.enable"
+            text = (
+                f"{text.rstrip('.')}; has Kafka the topic {self._names.topic(topic)}? Whoever "
+                "runs the broker creates topics, unless it has auto.create.topics.enable"
             )
         return Disconnected(text)
 
