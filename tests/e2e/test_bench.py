@@ -43,7 +43,7 @@ async def test_a_quick_run_of_the_pipeline(tmp_path: Path) -> None:
 @pytest.mark.timeout(240)
 async def test_a_quick_run_of_dapr(tmp_path: Path) -> None:
     rows = await figures_of("dapr", tmp_path)
-    assert len(rows) == 8
+    assert len(rows) == 16
     assert all(rate > 0 for rate in rows.values())
 
 
