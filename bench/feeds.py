@@ -7,6 +7,7 @@ Called by `bench.sources`. Each feed starts its server, puts some thousand event
 from __future__ import annotations
 
 import asyncio
+import itertools
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -234,12 +235,12 @@ async def kubernetes(folder: Path, count: int) -> AsyncIterator[Feed]:
     async with KubeApi(folder) as api:
         path = "/api/v1/namespaces/default/configmaps"
         version = (await api.call("GET", f"{path}?limit=1"))["metadata"]["resourceVersion"]
-        names = (f"order-{number}" for number in range(10 * count + 1_000))
+        names = (f"order-{number}" for number in itertools.count())
+        data = {"order": (load.event(0).data or b"").decode()}
         trust = ssl.create_default_context(cafile=str(api.ca))
 
         async def create(session: aiohttp.ClientSession, some: Iterator[str]) -> None:
             for name in some:
-                data = {"order": load.event(0).data.decode()}
                 body = {"metadata": {"name": name}, "data": data}
                 async with session.post(api.url + path, json=body) as answer:
                     assert answer.status == 201, await answer.text()
