@@ -45,7 +45,7 @@ SHARES = {
     "mqtt": 0.3,
     "file": 0.2,
     "webhook": 0.4,
-    "kubernetes": 0.3,
+    "kubernetes": 0.2,
 }
 """Of the raw loop's rate, at least."""
 FEW = {"kubernetes": 3}
