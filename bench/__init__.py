@@ -1,1 +1,1 @@
-"""The side-by-side benchmarks of `make bench`; every printed figure has a bound."""
+"""The side-by-side benchmarks of `make bench`; ours has bounds, the yardsticks have none."""

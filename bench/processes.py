@@ -6,8 +6,9 @@ A process is stopped by its pid after its figures were read, so start-up counts.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +34,20 @@ class Measured:
 
 
 @asynccontextmanager
-async def child(name: str, arguments: Sequence[str], log: Path) -> AsyncIterator[Measured]:
-    """Run `python ARGUMENTS` until the block ends; its output goes to `log`."""
+async def child(
+    name: str, arguments: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None
+) -> AsyncIterator[Measured]:
+    """Run `python ARGUMENTS` until the block ends; its output goes to `log`.
+
+    `env` is set beside what is in the environment.
+    """
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *arguments, stdout=output, stderr=output
+            sys.executable,
+            *arguments,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **(env or {})},
         )
     try:
         yield Measured(name, psutil.Process(process.pid))

@@ -9,11 +9,13 @@ time, and is the yardstick of ours in the same run:
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import aio_pika
+import aiohttp
 import nats
 import orjson
 import paho.mqtt.client as paho
@@ -24,6 +26,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+
+from bench.raw_dapr import Callback, bulk
 
 BATCH = 256
 Store = Callable[[Sequence[bytes]], Awaitable[None]]
@@ -103,6 +107,28 @@ async def webhook(port: str, store: Store) -> None:
     await uvicorn.Server(uvicorn.Config(app, port=int(port), log_level="error")).serve()
 
 
+async def dapr(port: str, component: str, topic: str, store: Store) -> None:
+    """Called by a sidecar, with batches as ours asks for them."""
+    subscription = bulk(component, topic, most=100, wait_ms=20)
+    async with Callback(store, subscription).listening(int(port)):
+        await asyncio.Event().wait()
+
+
+async def kubernetes(url: str, ca: str, token: str, version: str, store: Store) -> None:
+    """A bare watch, which keeps no position."""
+    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=ca))
+    headers = {"Authorization": f"Bearer {token}"}
+    query = {"watch": "true", "resourceVersion": version}
+    async with (
+        aiohttp.ClientSession(connector=connector, headers=headers) as session,
+        session.get(url, params=query) as answer,
+    ):
+        rest = b""
+        async for chunk in answer.content.iter_any():
+            *lines, rest = (rest + chunk).split(b"\n")
+            await store([orjson.dumps(orjson.loads(line)["object"]) for line in lines])
+
+
 async def main(kind: str, *arguments: str) -> None:
     """The last two arguments are where the events go."""
     *arguments_of_kind, url, subject = arguments
@@ -123,8 +149,10 @@ async def main(kind: str, *arguments: str) -> None:
 
 
 LOOPS: dict[str, Callable[..., Awaitable[None]]] = {
+    "dapr": dapr,
     "file": file,
     "jetstream": jetstream,
+    "kubernetes": kubernetes,
     "mqtt": mqtt,
     "rabbitmq": rabbitmq,
     "redis": redis,

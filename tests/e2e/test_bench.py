@@ -14,15 +14,15 @@ from bench.sources import SHARES
 ROOT = Path(__file__).parents[2]
 
 
-async def figures_of(stage: str, tmp_path: Path) -> dict[str, float]:
-    """A quick run of the stage: each figure by its name."""
+async def figures_of(stage: str, tmp_path: Path, *, seconds: float = 220) -> dict[str, float]:
+    """A quick run of the stage, within `seconds`: each figure by its name."""
     figures = tmp_path / "figures.json"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench", "--stage", stage, "--quick", "--json", str(figures),
         cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), 220)
+        output, _ = await asyncio.wait_for(process.communicate(), seconds)
     finally:
         if process.returncode is None:
             process.kill()
@@ -43,12 +43,12 @@ async def test_a_quick_run_of_the_pipeline(tmp_path: Path) -> None:
 @pytest.mark.timeout(240)
 async def test_a_quick_run_of_dapr(tmp_path: Path) -> None:
     rows = await figures_of("dapr", tmp_path)
-    assert len(rows) == 8
+    assert len(rows) == 16
     assert all(rate > 0 for rate in rows.values())
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(380)  # eight servers, one after the other
 async def test_a_quick_run_of_the_sources(tmp_path: Path) -> None:
-    rows = await figures_of("sources", tmp_path)
+    rows = await figures_of("sources", tmp_path, seconds=360)
     assert len(rows) == 4 * len(SHARES)
     assert all(rate > 0 for rate in rows.values())
