@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ofevents.api.resolved import ResolvedBus
-from ofevents.bus import open_bus
-from ofevents.clock import SystemClock
-from ofevents.event import Event
-from ofevents.ports import Bus
-from tests.e2e.orders import bus, document, write
+from tests.e2e.orders import bus, write
 from tests.e2e.processes import Ofevents, specs
+from tests.e2e.ticks import Ticks, connect, ticks
 from tests.servers import ServerMissing, until
 from tests.servers.nats import NatsServer
 
@@ -25,47 +19,6 @@ pytestmark = pytest.mark.timeout(120)
 STEP = 0.1
 """Seconds between two ticks."""
 BERLIN = "Europe/Berlin"
-
-
-def ticks(*entries: str, **spec: Any) -> dict[str, Any]:
-    """An EventSource with these schedules."""
-    cron = {f"tick{n}": {"schedule": one, **spec} for n, one in enumerate(entries)}
-    return document("EventSource", "clock", eventBus="default", cron=cron)
-
-
-class Ticks:
-    """What the bus has of them."""
-
-    def __init__(self, connection: Bus, entry: str = "tick0") -> None:
-        self._bus = connection
-        self._topic = f"event.default.clock.{entry}"
-
-    async def ids(self) -> list[str]:
-        """In the order in which they were stored."""
-        found = []
-        async for one in self._bus.browse([self._topic]):
-            assert isinstance(one.body, Event)
-            found.append(one.body.id)
-        return found
-
-    async def times(self) -> list[float]:
-        """Their scheduled times in Unix seconds."""
-        return [datetime.fromisoformat(one).timestamp() for one in await self.ids()]
-
-    async def more(self, count: int, *, seconds: float = 30) -> None:
-        """Wait for so many more."""
-        enough = len(await self.ids()) + count
-
-        async def there() -> bool:
-            return len(await self.ids()) >= enough
-
-        await until(there, seconds=seconds, what=f"{count} more ticks")
-
-
-def connect(server: NatsServer) -> Bus:
-    return open_bus(
-        ResolvedBus(driver="jetstream", options={"url": server.url}), clock=SystemClock()
-    )
 
 
 async def test_two_replicas_emit_each_tick_once_whoever_is_killed(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from pathlib import Path
 
 import aiohttp
@@ -13,11 +15,25 @@ from tests.servers import until
 from tests.servers.octokit import Webhook
 
 pytestmark = pytest.mark.timeout(180)
+CLIENTS = 4
+"""Senders of webhooks, each with one request at a time."""
 
 
-async def test_a_full_bus_loses_nothing(tmp_path: Path) -> None:
+async def post_until_refused(url: str, name: str) -> tuple[list[Webhook], Webhook, int]:
+    """One after the other: those with a 202, the first without one, and what it was told."""
+    taken: list[Webhook] = []
+    for number in range(300):
+        body = b'{"pad": "%s"}' % (b"x" * 20_000)
+        call = Webhook(id=f"{name}-{number}", name="push", action="", body=body)
+        if (status := await post(url, call)) != 202:
+            return taken, call, status
+        taken.append(call)
+        await asyncio.sleep(0.05)  # leaves the room to Kafka's records
+    raise AssertionError(f"{name} was never refused")
+
+
+async def test_a_full_bus_loses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     large = [b'{"number": %d, "pad": "%s"}' % (n, b"x" * 1000) for n in range(2000)]
-    call = Webhook(id="late", name="push", action="", body=b'{"pad": "%s"}' % (b"x" * 20_000))
     async with (
         flow(tmp_path, filter="true", max_bytes="1Mi") as made,
         Ofevents(tmp_path, "trigger", "-f", made.specs["reviews"], worker=True) as trigger,
@@ -27,6 +43,9 @@ async def test_a_full_bus_loses_nothing(tmp_path: Path) -> None:
         for worker in (trigger, source, hooks):
             await worker.ready()
         await trigger.kill()  # its position stays: what it has not settled may not go
+        clients = [
+            asyncio.create_task(post_until_refused(made.hook, f"client{n}")) for n in range(CLIENTS)
+        ]
         ids = await write(made.kafka, large)
 
         async def full() -> bool:
@@ -34,16 +53,30 @@ async def test_a_full_bus_loses_nothing(tmp_path: Path) -> None:
 
         await until(full, seconds=30, what="the source says that the bus is full")
         assert source.process.returncode is None
-        assert await post(made.hook, call) == 503
+        posted = await asyncio.gather(*clients)
+        taken = [call.id for calls, _, _ in posted for call in calls]
+        refused = [call for _, call, _ in posted]
+        told = [status for _, _, status in posted]
+        assert told == [503] * CLIENTS, "a client is told to come again"
+        assert taken, "nothing was taken before the bus was full"
         async with aiohttp.ClientSession() as session:
             answer = await session.get(f"{hooks.probes}/healthz")
             assert answer.status == 200, "a full bus is no reason for a restart"
         await trigger.start()
 
         async def all_there() -> bool:
-            return set(ids) <= set(await made.sink.ids())
+            return {*ids, *taken} <= set(await made.sink.ids())
 
-        await until(all_there, seconds=90, what="every record, once there is room again")
-        assert await post(made.hook, call) == 202
+        await until(all_there, seconds=90, what="all that was taken, once there is room again")
+        for call in refused:
+            assert await post(made.hook, call) == 202
         await idle(made.bus.url)
-        assert set(await made.sink.ids()) == {*ids, "late"}
+        came = set(await made.sink.ids())
+    sent = {*ids, *taken, *(call.id for call in refused)}
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\nfull bus: {len(ids)} records and {len(taken)} posts with a 202, "
+            f"{len(sent - came)} lost (at most 0); {told.count(503)} of {CLIENTS} clients "
+            f"told 503 (all)\n"
+        )
+    assert came == sent

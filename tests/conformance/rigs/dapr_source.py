@@ -2,7 +2,8 @@
 
 What breaks is the sidecar: `break_` kills every one, `restart` starts them again. The
 brokers behind them go on. Variants: topics of Kafka (in batches) and JetStream (one by
-one, and over a stream) and Redis, and Kafka as an input binding.
+one, and over a stream) and Redis, and Kafka as an input binding. `open_process` is for a
+worker that is a process of its own: one sidecar for all its lives, and the broker breaks.
 """
 
 from __future__ import annotations
@@ -105,9 +106,17 @@ class DaprRig:
         self.features = self.make().features
 
     def make(self) -> BesideSidecar:
+        return self.beside(self.sidecar())
+
+    def sidecar(self) -> Daprd:
+        """A new one, not started."""
         port = free_port() if self.called else 0
         folder = self._folder / f"sidecar{next(self._sidecars)}"
-        daprd = Daprd(folder, app_id=folder.name, app_port=port, health_check=self.health_check)
+        return Daprd(folder, app_id=folder.name, app_port=port, health_check=self.health_check)
+
+    def beside(self, daprd: Daprd) -> BesideSidecar:
+        """A worker beside that one, which is told what to read."""
+        port = daprd.app_port
         where = {"sidecar": daprd.address, **({"appPort": port} if port else {})}
         spec = DaprSpec.model_validate({**self.fields, **where})
         who = self.identity
@@ -153,6 +162,36 @@ class DaprRig:
             await daprd.start()
 
 
+class OfProcess(DaprRig):
+    """The worker is a process, of which the rig has the spec; its sidecar outlives it.
+
+    `break_` takes the broker and the sidecar in turn, the broker first.
+    """
+
+    server: KafkaServer
+
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        super().__init__(*args, **fields)
+        self._breaks = itertools.cycle((True, False))
+
+    def make(self) -> BesideSidecar:
+        if not self.daprds:
+            self.daprds.append(self.sidecar())
+        return self.beside(self.daprds[0])
+
+    async def break_(self) -> None:
+        if next(self._breaks):
+            await self.server.kill()
+        else:
+            await super().break_()
+
+    async def restart(self) -> None:
+        if self.server.running:
+            await super().restart()
+        else:
+            await self.server.start()
+
+
 async def _built() -> None:
     """Before a check counts threads: the loop's one for files, and gRPC's one for all channels."""
     await asyncio.to_thread(binary)
@@ -175,7 +214,17 @@ async def open_kafka_binding() -> AsyncIterator[DaprRig]:
 
 
 @asynccontextmanager
-async def _kafka(type: str) -> AsyncIterator[DaprRig]:
+async def open_process() -> AsyncIterator[OfProcess]:
+    """Its sidecar runs."""
+    async with _kafka("pubsub.kafka", OfProcess) as rig:
+        assert isinstance(rig, OfProcess)
+        rig.server = _servers[0]
+        await rig.restart()
+        yield rig
+
+
+@asynccontextmanager
+async def _kafka(component: str, kind: type[DaprRig] = DaprRig) -> AsyncIterator[DaprRig]:
     await _built()
     if not _servers:
         _servers.append(await KafkaServer().__aenter__())
@@ -195,10 +244,10 @@ async def _kafka(type: str) -> AsyncIterator[DaprRig]:
 
     settings = {"brokers": server.brokers, "authType": "none", "sessionTimeout": "6s"}
     fields: dict[str, Any] = {"topic": topic}
-    if type == "bindings.kafka":
+    if component == "bindings.kafka":
         settings["topics"], fields = topic, {}
     with tempfile.TemporaryDirectory() as folder:
-        async with DaprRig(Path(folder), put, (type, settings), **fields) as rig:
+        async with kind(Path(folder), put, (component, settings), **fields) as rig:
             yield rig
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -18,26 +19,34 @@ from ofevents.clock import SystemClock
 from ofevents.event import Event
 from ofevents.ports import Emit, SourceIdentity, Store
 from ofevents_adapters.webhook import AT_ONCE, WebhookSource
+from tests.servers import free_port
 from tests.unit.adapters.webhooks import call
 
-_SENDERS = 300
+SENDERS = 300
 """Requests at once: more than a worker takes."""
 
 
 class WebhookRig:
-    """See `SourceRig`."""
+    """See `SourceRig`.
+
+    Attributes:
+        told: how often its senders were given each status; 0 where they got no answer.
+    """
 
     features = WebhookSource.features
     in_flight = AT_ONCE
     breakable = False
     poisonable = True
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
+        """`port` is where the workers listen, 0 for one of its own each."""
+        self.port = port
+        self.told: Counter[int] = Counter()
         self.store = MemoryStore(Broker(max_bytes=1_000_000, window=60), SystemClock())
         self.urls: list[str] = []
         self._turn = itertools.count()
         self._count = itertools.count()
-        self._places = asyncio.Semaphore(_SENDERS)
+        self._places = asyncio.Semaphore(SENDERS)
         self._senders: set[asyncio.Task[None]] = set()
 
     def make(self) -> _Balanced:
@@ -55,12 +64,15 @@ class WebhookRig:
         headers = [("content-type", "application/json"), ("x-delivery", f"delivery-{key}")]
         async with self._places:
             while True:
+                status = 0
                 try:
                     answer = await call(self._url(), orjson.dumps({"key": key}), *headers)
-                    if answer.status == 202:
-                        return
+                    status = answer.status
                 except (OSError, IndexError, ValueError):
                     pass  # nobody listens, or left within the answer
+                self.told[status] += 1
+                if status == 202:
+                    return
                 await asyncio.sleep(0.05)
 
     def _url(self) -> str:
@@ -71,6 +83,7 @@ class WebhookRig:
 
     async def poison(self) -> bool:
         answer = await call(self._url(), b"{", ("content-type", "application/cloudevents+json"))
+        self.told[answer.status] += 1
         return answer.status == 202
 
     async def break_(self) -> None:
@@ -92,7 +105,7 @@ class _Balanced:
 
     def __init__(self, rig: WebhookRig) -> None:
         self._rig = rig
-        spec = WebhookSpec(port=0, id_header="X-Delivery")
+        spec = WebhookSpec(port=rig.port, id_header="X-Delivery")
         identity = SourceIdentity("default", "hooks", "webhook", "in")
         self._source = WebhookSource(spec, identity, clock=SystemClock())
 
@@ -115,6 +128,17 @@ class _Balanced:
 async def open_rig() -> AsyncIterator[WebhookRig]:
     """A rig whose senders end with it."""
     rig = WebhookRig()
+    try:
+        yield rig
+    finally:
+        await rig.close()
+
+
+@asynccontextmanager
+async def open_process() -> AsyncIterator[WebhookRig]:
+    """A rig for one worker that is a process of its own, at a port that is known before."""
+    rig = WebhookRig(free_port())
+    rig.urls.append(f"http://127.0.0.1:{rig.port}/hooks/in")
     try:
         yield rig
     finally:
