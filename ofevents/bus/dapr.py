@@ -1,10 +1,11 @@
 """The bus on Dapr: any pub/sub component of a sidecar, and a state component beside it.
 
 Built by `open_bus` from a ResolvedBus; the work is in the modules it joins:
-`dapr_link` (the sidecar), `dapr_publish`, `dapr_groups` with `dapr_desk` (consuming,
-over `dapr_stream` or `dapr_callback`), `dapr_store`, `dapr_due` (deliveries that are
-due later), `dapr_components` and `dapr_resources` (what the sidecar needs for each
-consumer group). What it promises depends on the component: `dapr_kinds`.
+`dapr_link` (the sidecar), `dapr_publish` with `dapr_bulk`, `dapr_groups` with
+`dapr_desk` (consuming, over `dapr_stream` or `dapr_callback`), `dapr_store`, `dapr_due`
+(deliveries that are due later), `dapr_components` and `dapr_resources` (what the
+sidecar needs for each consumer group). What it promises depends on the component:
+`dapr_kinds`.
 
 Made for daprd 1.14 and newer.
 """

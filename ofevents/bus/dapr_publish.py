@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import grpc
 from dapr.proto.runtime.v1 import pubsub_pb2
 
 from ofevents.bus import codec
 from ofevents.bus import dapr_envelope as envelope
+from ofevents.bus.dapr_bulk import Bulk, NoAnswer
 from ofevents.bus.dapr_components import Names
 from ofevents.bus.dapr_link import Link
 from ofevents.bus.dapr_options import DaprOptions
@@ -35,15 +35,6 @@ UNORDERED: Final = 4
 BROKER_LIMIT: Final = 1_000_000
 """Bytes of a message that brokers take unless told otherwise."""
 _AGAIN_AFTER: Final = 0.1
-_UNDELIVERED: Final = "failed to deliver"
-"""What Dapr's Kafka component says of a topic that is not there, too, and no more."""
-_RAW: Final = {"rawPayload": "true"}
-_FORMS: Final = ("BulkPublishEvent", "BulkPublishEventAlpha1", "PublishEvent")
-"""Dapr's calls, the newest first: stable since 1.17, Alpha1 before, one by one at last."""
-
-
-class _Late(Disconnected):
-    """A try had no answer by the deadline: it says less than the try before."""
 
 
 @dataclass(slots=True)
@@ -62,15 +53,13 @@ class Publisher:
     """Publishes on one Link; `close` ends what is on its way."""
 
     def __init__(self, link: Link, names: Names, options: DaprOptions, clock: Clock) -> None:
-        self._link = link
-        self._names = names
+        self._bulk = Bulk(link, names, options)
         self._options = options
         self._clock = clock
         self._topics: dict[str, _Topic] = {}
         self._at = 0
         limit = options.pubsub.settings.get("maxMessageBytes", "")
         self._most = int(limit) if limit.isdecimal() else BROKER_LIMIT
-        self.form = 0
 
     @property
     def max_size(self) -> int:
@@ -116,7 +105,7 @@ class Publisher:
         ]
         lane = self._topics.get(topic)
         if lane is None:
-            lane = self._topics[topic] = _Topic(self, topic)
+            lane = self._topics[topic] = _Topic(topic, self._bulk, self._options, self._clock)
         calls: list[_Call] = []
         deadline = self._clock.monotonic() + self._options.publish_deadline
         for part in _parts(entries, self._options.batch):
@@ -135,86 +124,16 @@ class Publisher:
     async def close(self) -> None:
         await asyncio.gather(*(one.close() for one in self._topics.values()))
 
-    # -- one batch ----------------------------------------------------------
-
-    async def send(self, topic: str, entries: list[Any], within: float) -> None:
-        """One attempt to store a batch.
-
-        Raises:
-            Disconnected: not known to be stored.
-        """
-        await self._link.ready(within)
-        request = pubsub_pb2.BulkPublishRequest(
-            pubsub_name=self._names.pubsub,
-            topic=self._names.topic(topic),
-            entries=entries,
-            metadata=_RAW,
-        )
-        while True:
-            at = self.form
-            form = _FORMS[at]
-            try:
-                if form == "PublishEvent":
-                    await self._one_by_one(topic, entries, within)
-                    return
-                call = getattr(self._link.stub, form)
-                done = await call(request, timeout=within, metadata=self._link.metadata)
-            except grpc.aio.AioRpcError as error:
-                if _unknown(error) and at + 1 < len(_FORMS):
-                    # Of this form: batches that ask together must not pass over the next form.
-                    self.form = max(self.form, at + 1)
-                    continue
-                if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                    raise _Late("the bus did not answer in time") from error
-                why = f"{error.code().name}: {error.details()}"
-                raise self._not_stored(topic, why) from error
-            if done.failedEntries:
-                raise self._not_stored(topic, done.failedEntries[0].error)
-            return
-
-    def _not_stored(self, topic: str, why: str) -> Disconnected:
-        """With what a person can do, where Dapr's sentence does not say it."""
-        text = f"the bus did not store the messages: {why}"
-        if self._options.pubsub.type == "pubsub.kafka" and _UNDELIVERED in why.lower():
-            text = (
-                f"{text.rstrip('.')}; has Kafka the topic {self._names.topic(topic)}? Whoever "
-                "runs the broker creates topics, unless it has auto.create.topics.enable"
-            )
-        return Disconnected(text)
-
-    async def _one_by_one(self, topic: str, entries: list[Any], within: float) -> None:
-        async def publish(entry: Any) -> None:
-            request = pubsub_pb2.PublishEventRequest(
-                pubsub_name=self._names.pubsub,
-                topic=self._names.topic(topic),
-                data=entry.event,
-                data_content_type=entry.content_type,
-                metadata={**_RAW, **entry.metadata},
-            )
-            await self._link.stub.PublishEvent(
-                request, timeout=within, metadata=self._link.metadata
-            )
-
-        if self._options.features.ordered:
-            for entry in entries:
-                await publish(entry)
-            return
-        results = await asyncio.gather(*map(publish, entries), return_exceptions=True)
-        for error in results:
-            if isinstance(error, BaseException):
-                raise error
-
 
 class _Topic:
     """What waits to be published on one topic, and the task that sends it."""
 
-    def __init__(self, publisher: Publisher, topic: str) -> None:
-        self._publisher = publisher
+    def __init__(self, topic: str, bulk: Bulk, options: DaprOptions, clock: Clock) -> None:
         self._topic = topic
-        options = publisher._options
+        self._bulk = bulk
         self._linger = options.linger
         self._most = options.batch
-        self._clock = publisher._clock
+        self._clock = clock
         self._slots = asyncio.Semaphore(1 if options.features.ordered else UNORDERED)
         self._waiting: deque[_Call] = deque()
         self._more = asyncio.Event()
@@ -282,9 +201,9 @@ class _Topic:
         try:
             while (left := deadline - self._clock.monotonic()) > 0:
                 try:
-                    await self._publisher.send(self._topic, entries, left)
+                    await self._bulk.send(self._topic, entries, left)
                 except Disconnected as failed:
-                    error = error if isinstance(failed, _Late) else failed
+                    error = error if isinstance(failed, NoAnswer) else failed
                     await asyncio.sleep(min(_AGAIN_AFTER, max(0.0, left)))
                 else:
                     for call in batch:
@@ -315,11 +234,3 @@ def _parts(entries: list[Any], most: int) -> list[list[Any]]:
         parts[-1].append(entry)
         size += len(entry.event)
     return parts if parts[0] else []
-
-
-def _unknown(error: grpc.aio.AioRpcError) -> bool:
-    """Whether the sidecar is too old for this call: it says so, or tries to pass it on to
-    another app, as it does with what it does not know."""
-    return error.code() is grpc.StatusCode.UNIMPLEMENTED or "failed to proxy" in (
-        error.details() or ""
-    )
