@@ -1,7 +1,7 @@
 """What the survival tests share: a source's worker, its rig's world, and each fault in turn.
 
 `survive` is used by `test_sources_survive`, and judges nothing but that all comes in the
-end; `full` by `test_cron`, too, whose world is the time.
+end; `full` by `test_cron_survives`, too, whose world is the time.
 """
 
 from __future__ import annotations

@@ -96,6 +96,11 @@ async def test_a_worker_dies_or_stands_still_with_a_tick_in_hand(
 
             await until(go_on, seconds=TAKEN_OVER, what="both schedules go on")
             pair[frozen].thaw()
+
+            async def let_go() -> bool:
+                return await in_hand(pair[frozen]) == 0
+
+            await until(let_go, seconds=30, what="the frozen one has emitted its tick, too")
             now = time.time()
             for one in ours:
                 await one.later_than(now)

@@ -3,7 +3,8 @@
 A real `ofevents source` on a real bus; the outside world is the source's conformance rig,
 which goes on producing meanwhile. Nothing may be lost, poison neither, and what comes twice
 is bounded by what a worker has in hand; where ids are the origin's, the bus knows it again.
-The world of `cron` is the time, which no rig can feed to a process: see `test_cron`.
+The world of `cron` is the time, which no rig can feed to a process: see
+`test_cron_survives`; a webhook on a full bus is in `test_full_bus`.
 """
 
 from __future__ import annotations
