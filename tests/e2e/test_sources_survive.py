@@ -30,7 +30,7 @@ SOURCES: Final = {
     "mqtt": "mqtt.open_qos1",
     "file": "file.open_lines",
     "kubernetes": "kubernetes.open_rig",
-    "dapr": "dapr_source.open_process",
+    "dapr": "dapr_process.open_process",
 }
 """The rig of each, among those of conformance."""
 EACH: Final = {"kubernetes": 40}
