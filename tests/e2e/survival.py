@@ -43,7 +43,6 @@ class Survived:
         keys: what was fed.
         came: how often each of them is on the bus.
         held: events that the worker had in hand with a full window.
-        became: whether the poison had to become an event, or a dead letter.
         poison: what is on the bus, or among the dead letters, of no key.
         down: seconds from the return of what was taken away until an event came.
     """
@@ -51,7 +50,6 @@ class Survived:
     keys: frozenset[str]
     came: Mapping[str, int]
     held: int
-    became: bool
     poison: int
     down: tuple[float, ...]
 
@@ -182,7 +180,8 @@ async def survive(
                 await some(await feed())
                 await rig.break_()
                 await back(rig.restart)
-            became = rig.poisonable and await rig.poison()
+            if rig.poisonable:
+                await rig.poison()
             before = await feed()
             await server.freeze()  # and the window fills up: no source reads twice its hand ahead
             keys.extend(await rig.feed(2 * rig.in_flight + each))
@@ -197,4 +196,4 @@ async def survive(
             came = Counter(rig.key(one) for one in await stored(bus, topic))
             dead = [one.body async for one in bus.browse([dead_topic])]
     poison = came.pop("", 0) + len(dead)
-    return Survived(frozenset(keys), came, held, became, poison, tuple(down))
+    return Survived(frozenset(keys), came, held, poison, tuple(down))

@@ -2,8 +2,8 @@
 
 What breaks is the sidecar: `break_` kills every one, `restart` starts them again. The
 brokers behind them go on. Variants: topics of Kafka (in batches) and JetStream (one by
-one, and over a stream) and Redis, and Kafka as an input binding. `open_process` is for a
-worker that is a process of its own: one sidecar for all its lives, and the broker breaks.
+one, and over a stream) and Redis, and Kafka as an input binding. `dapr_process` has
+one for a worker that is a process of its own.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from tests.servers.nats import NatsServer
 from tests.servers.redis import RedisServer
 
 _PARTITIONS = 4
-_servers: list[KafkaServer] = []
+servers: list[KafkaServer] = []
 Put = Callable[[Sequence[bytes], bool], Awaitable[None]]
 """Stores records at the broker; the flag: they claim to be CloudEvents."""
 
@@ -162,36 +162,6 @@ class DaprRig:
             await daprd.start()
 
 
-class OfProcess(DaprRig):
-    """The worker is a process, of which the rig has the spec; its sidecar outlives it.
-
-    `break_` takes the broker and the sidecar in turn, the broker first.
-    """
-
-    server: KafkaServer
-
-    def __init__(self, *args: Any, **fields: Any) -> None:
-        super().__init__(*args, **fields)
-        self._breaks = itertools.cycle((True, False))
-
-    def make(self) -> BesideSidecar:
-        if not self.daprds:
-            self.daprds.append(self.sidecar())
-        return self.beside(self.daprds[0])
-
-    async def break_(self) -> None:
-        if next(self._breaks):
-            await self.server.kill()
-        else:
-            await super().break_()
-
-    async def restart(self) -> None:
-        if self.server.running:
-            await super().restart()
-        else:
-            await self.server.start()
-
-
 async def _built() -> None:
     """Before a check counts threads: the loop's one for files, and gRPC's one for all channels."""
     await asyncio.to_thread(binary)
@@ -203,32 +173,22 @@ async def _built() -> None:
 
 @asynccontextmanager
 async def open_kafka() -> AsyncIterator[DaprRig]:
-    async with _kafka("pubsub.kafka") as rig:
+    async with kafka("pubsub.kafka") as rig:
         yield rig
 
 
 @asynccontextmanager
 async def open_kafka_binding() -> AsyncIterator[DaprRig]:
-    async with _kafka("bindings.kafka") as rig:
+    async with kafka("bindings.kafka") as rig:
         yield rig
 
 
 @asynccontextmanager
-async def open_process() -> AsyncIterator[OfProcess]:
-    """Its sidecar runs."""
-    async with _kafka("pubsub.kafka", OfProcess) as rig:
-        assert isinstance(rig, OfProcess)
-        rig.server = _servers[0]
-        await rig.restart()
-        yield rig
-
-
-@asynccontextmanager
-async def _kafka(component: str, kind: type[DaprRig] = DaprRig) -> AsyncIterator[DaprRig]:
+async def kafka(component: str, kind: type[DaprRig] = DaprRig) -> AsyncIterator[DaprRig]:
     await _built()
-    if not _servers:
-        _servers.append(await KafkaServer().__aenter__())
-    server, topic = _servers[0], f"orders-{uuid.uuid4().hex[:8]}"
+    if not servers:
+        servers.append(await KafkaServer().__aenter__())
+    server, topic = servers[0], f"orders-{uuid.uuid4().hex[:8]}"
     await server.create_topic(topic, _PARTITIONS)
     numbers = itertools.count()
 
@@ -316,5 +276,5 @@ async def open_redis() -> AsyncIterator[DaprRig]:
 
 async def close() -> None:
     """End the Kafka server after the last check."""
-    while _servers:
-        await _servers.pop().__aexit__(None, None, None)
+    while servers:
+        await servers.pop().__aexit__(None, None, None)
