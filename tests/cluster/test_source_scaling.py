@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import aio_pika
 import nats as nats_py
 import pytest
 import redis.asyncio
+from aio_pika.abc import AbstractConnection
+from aiormq.exceptions import ChannelNotFoundEntity
 
 from tests.cluster.manifests import EVENTS
 from tests.cluster.shop import Nats, Shop
@@ -30,22 +33,33 @@ def bodies(kind: str) -> list[bytes]:
     return [json.dumps({"kind": kind, "number": number}).encode() for number in range(COUNT)]
 
 
+async def there(connection: AbstractConnection, queue: str) -> bool:
+    """Whether RabbitMQ has the queue."""
+    channel = await connection.channel()
+    try:
+        await channel.get_queue(queue, ensure=True)
+    except ChannelNotFoundEntity:
+        return False
+    await channel.close()
+    return True
+
+
 @pytest.mark.usefixtures("scaler")
 async def test_sources_follow_their_lag(
     shop: Shop, kafka: KafkaServer, nats: Nats, tmp_path: Path
 ) -> None:
     name = f"orders-{uuid.uuid4().hex[:8]}"
     await kafka.create_topic(name, 1)
-    client = await nats_py.connect(nats.url)
-    stream = client.jetstream()
-    await stream.add_stream(name=name, subjects=[name], max_bytes=1 << 20)
     async with (
+        await nats_py.connect(nats.url) as client,
         # A Pod is not on their loopback, as which they trust anybody.
         RabbitmqServer(extra="loopback_users.guest = false") as rabbit,
         RedisServer(tmp_path / "redis", extra=["protected-mode no"]) as store,
         redis.asyncio.Redis.from_url(f"redis://{store.address}") as entries,
         Sink() as sink,
     ):
+        stream = client.jetstream()
+        await stream.add_stream(name=name, subjects=[name], max_bytes=1 << 20)
         await shop.apply(
             f"""
 apiVersion: {EVENTS}
@@ -69,15 +83,19 @@ spec:
         await shop.becomes("eventsource", "shop", reason="ScaledToZero", seconds=90)
         assert await shop.workers("shop") == 0
 
+        async with await aio_pika.connect(rabbit.url) as connection:
+            # As where the first worker was put to sleep before it had made its queue.
+            channel = await connection.channel()
+            await channel.queue_delete(name)
+            await until(partial(there, connection, name), seconds=90, what="the queue again")
+            await shop.becomes("eventsource", "shop", reason="ScaledToZero", seconds=90)
+            for body in bodies("rabbitmq"):
+                await channel.default_exchange.publish(aio_pika.Message(body), routing_key=name)
         await kafka.produce(name, [{"value": body} for body in bodies("kafka")])
         for body in bodies("nats"):
             await stream.publish(name, body)
         for body in bodies("redis"):
             await entries.xadd(name, {"data": body})
-        async with await aio_pika.connect(rabbit.url) as connection:
-            channel = await connection.channel()
-            for body in bodies("rabbitmq"):
-                await channel.default_exchange.publish(aio_pika.Message(body), routing_key=name)
 
         def arrived() -> Counter[str]:
             seen = {(each.value["kind"], each.value["number"]) for each in sink.events}
@@ -91,4 +109,3 @@ spec:
         await shop.becomes("eventsource", "shop", reason="ScaledToZero", seconds=60)
         assert await shop.workers("shop") == 0
         assert len(sink.events) == COUNT * len(KINDS)
-    await client.close()

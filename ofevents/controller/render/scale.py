@@ -33,13 +33,21 @@ _SASL: Final = {
 _ALONE: Final = ("cron", "file", "kubernetes")
 
 
+_FALLBACK: Final = {"failureThreshold": 3, "replicas": 1, "behavior": "currentReplicasIfHigher"}
+
+
 @dataclass(frozen=True)
 class Lag:
-    """What KEDA looks at: `logins` are credentials by its parameters' names."""
+    """What KEDA looks at: `logins` are credentials by its parameters' names.
+
+    `made` says that a worker makes it, a queue for example. KEDA may put the first one to
+    sleep before it has, and sees an error then, and no lag: it must run one again.
+    """
 
     type: str
     metadata: Mapping[str, str]
     logins: Mapping[str, str] = field(default_factory=dict)
+    made: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,8 @@ def scaling(owner: Owner, spec: Spec, scale: ScaleOption) -> Scaling:
         "advanced": scale.advanced,
     }
     body |= {name: value for name, value in given.items() if value is not None}
+    if any(lag.made for lag in lags):
+        body["fallback"] = _FALLBACK
     manifests.append(
         {
             "apiVersion": "keda.sh/v1alpha1",
@@ -182,7 +192,7 @@ def _rabbitmq(spec: ResolvedSource, threshold: str) -> Lag:
         logins |= {"tls": "enable", **_pem(tls)}
         if tls.get("insecureSkipVerify"):
             seen["unsafeSsl"] = "true"
-    return Lag("rabbitmq", seen, logins)
+    return Lag("rabbitmq", seen, logins, made=True)
 
 
 def _redis(spec: ResolvedSource, threshold: str) -> tuple[list[Lag], str]:
@@ -209,8 +219,8 @@ def _redis(spec: ResolvedSource, threshold: str) -> tuple[list[Lag], str]:
     held = {name: value for name, value in logins.items() if value} | _pem(tls)
     # What no worker has seen yet, and what a dead one has left: either needs one.
     return [
-        Lag(type, {**seen, "lagCount": threshold, "activationLagCount": "0"}, held),
-        Lag(type, {**seen, "pendingEntriesCount": threshold}, held),
+        Lag(type, {**seen, "lagCount": threshold, "activationLagCount": "0"}, held, made=True),
+        Lag(type, {**seen, "pendingEntriesCount": threshold}, held, made=True),
     ], ""
 
 

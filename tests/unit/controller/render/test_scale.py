@@ -87,6 +87,21 @@ def test_a_rabbitmq_source_by_the_length_of_its_queue() -> None:
 
 
 @pytest.mark.parametrize(
+    ("spec", "again"),
+    [
+        (source("rabbitmq", spec={"url": "amqp://r", "queue": "q"}), True),
+        (source("redis", spec=REDIS), True),
+        (kafka(), False),
+    ],
+    ids=["rabbitmq", "redis", "kafka"],
+)
+def test_what_a_worker_makes_wakes_one_where_it_is_missing(spec: Any, again: bool) -> None:
+    """KEDA may have put the first worker to sleep before it had made its queue."""
+    (scaled,) = (each for each in manifests(spec) if each["kind"] == "ScaledObject")
+    assert (scaled["spec"].get("fallback", {}).get("replicas") == 1) is again
+
+
+@pytest.mark.parametrize(
     ("more", "expected"),
     [
         ({}, "redis-streams"),
