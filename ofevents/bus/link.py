@@ -29,6 +29,7 @@ from ofevents.telemetry import Log
 
 LEAST_VERSION: Final = (2, 12)
 _BACKOFF: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+_LOOK_EVERY: Final = 1.0
 
 
 class Link:
@@ -120,7 +121,7 @@ class Link:
                 await self._connect()
                 end_if_cancelled()
                 attempt, said = 0, ""
-                await self._gone.wait()
+                await self._lost()
                 self._log.warning("reconnecting", reason=self.reason, delay=_BACKOFF[0])
             except ConfigError as error:
                 await self._discard()
@@ -140,6 +141,24 @@ class Link:
                 self._log.warning("waiting", reason=said, delay=delay)
             # Not all workers at the same moment, when the server comes back.
             await self._clock.sleep(delay * random.uniform(0.5, 1.0))
+
+    async def _lost(self) -> None:
+        """Return when the connection is lost.
+
+        nats-py tells, unless it fails to write down what was left while it closes: then it
+        is closed, has told nobody, and keeps its socket.
+        """
+        client, gone = self.client, self._gone
+        while not gone.is_set():
+            try:
+                async with asyncio.timeout(_LOOK_EVERY):
+                    await gone.wait()
+            except TimeoutError:
+                if client is not None and client.is_closed:
+                    gone.set()
+                    self._lose(f"the connection to {self._shown} was lost")
+                    if client._transport is not None:
+                        client._transport.close()
 
     async def _connect(self) -> None:
         client = Client()

@@ -151,8 +151,9 @@ async def test_tail_shows_what_comes_until_ctrl_c(tmp_path: Path) -> None:
             async with asyncio.timeout(5):
                 assert await process.wait() == 130
             told = (await process.stderr.read()).decode()
-            assert told.startswith("note: nothing is on metrics yet. Only new events are shown")
-            assert len(told.splitlines()) == 1
+            # It says so unless the first was sent before it had looked.
+            note = "note: nothing is on metrics yet. Only new events are shown"
+            assert not told or (told.startswith(note) and len(told.splitlines()) == 1)
         finally:
             if process.returncode is None:
                 process.kill()
