@@ -158,7 +158,7 @@ class Link:
                     gone.set()
                     self._lose(f"the connection to {self._shown} was lost")
                     if client._transport is not None:
-                        client._transport.close()
+                        client._transport.close()  # type: ignore[no-untyped-call]
 
     async def _connect(self) -> None:
         client = Client()
