@@ -102,3 +102,22 @@ async def test_a_cancelling_that_the_client_swallows_ends_it_all_the_same(
             closing = asyncio.create_task(bus.__aexit__(None, None, None))
             done, _ = await asyncio.wait([closing], timeout=10)
             assert done
+
+
+async def test_a_client_whose_closing_fails_is_replaced(tmp_path: Path) -> None:
+    """It could not write down what was left when the connection broke: then it tells nobody."""
+    async with NatsServer(tmp_path) as server, make(server.url) as bus:
+        client = bus._link.client  # type: ignore[attr-defined]
+
+        async def drain() -> None:
+            client._pending.append(b"+ACK")  # what is written meanwhile
+            client._pending_data_size = 4
+            raise ConnectionResetError("Connection lost")
+
+        client._transport.drain = drain
+        with pytest.raises(Disconnected):
+            await bus.store.get("a")
+        assert isinstance(client._flusher_task.exception(), ConnectionResetError)
+        await until(lambda: bus.connection == "", seconds=20, what="another client")
+        assert bus._link.client is not client  # type: ignore[attr-defined]
+        assert await bus.store.get("a") is None
