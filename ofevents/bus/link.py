@@ -155,8 +155,7 @@ class Link:
                     await gone.wait()
             except TimeoutError:
                 if client is not None and client.is_closed:
-                    gone.set()
-                    self._lose(f"the connection to {self._shown} was lost")
+                    self._end(gone)
                     if client._transport is not None:
                         client._transport.close()  # type: ignore[no-untyped-call]
 
@@ -165,9 +164,7 @@ class Link:
         gone = self._gone
 
         async def closed() -> None:
-            if not gone.is_set():
-                self._lose(f"the connection to {self._shown} was lost")
-                gone.set()
+            self._end(gone)
 
         async def error(problem: Exception) -> None:
             if self.connected:
@@ -272,6 +269,12 @@ class Link:
         client, self.client = self.client, None
         if client is not None:
             await client.close()
+
+    def _end(self, gone: asyncio.Event) -> None:
+        """The connection of that attempt is lost; once, whoever finds out."""
+        if not gone.is_set():
+            self._lose(f"the connection to {self._shown} was lost")
+            gone.set()
 
     def _lose(self, reason: str) -> None:
         self.reason = reason
