@@ -12,12 +12,13 @@ import grpc
 from dapr.proto.runtime.v1 import pubsub_pb2
 
 from ofevents.bus.dapr_components import Names
-from ofevents.bus.dapr_link import Link
+from ofevents.bus.dapr_link import Link, refused
 from ofevents.bus.dapr_options import DaprOptions
 from ofevents.errors import Disconnected
 
 _UNDELIVERED: Final = "failed to deliver"
 """What Dapr's Kafka component says of a topic that is not there, too, and no more."""
+_NOT_STORED: Final = "the bus did not store the messages"
 _RAW: Final = {"rawPayload": "true"}
 _FORMS: Final = ("BulkPublishEvent", "BulkPublishEventAlpha1", "PublishEvent")
 """Dapr's calls, the newest first: stable since 1.17, Alpha1 before, one by one at last."""
@@ -65,21 +66,21 @@ class Bulk:
                     continue
                 if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                     raise NoAnswer("the bus did not answer in time") from error
-                why = f"{error.code().name}: {error.details()}"
-                raise self._not_stored(topic, why) from error
+                raise self._advised(topic, refused(error, _NOT_STORED)) from error
             if done.failedEntries:
-                raise self._not_stored(topic, done.failedEntries[0].error)
+                failed = Disconnected(f"{_NOT_STORED}: {done.failedEntries[0].error}")
+                raise self._advised(topic, failed)
             return
 
-    def _not_stored(self, topic: str, why: str) -> Disconnected:
+    def _advised(self, topic: str, error: Disconnected) -> Disconnected:
         """With what a person can do, where Dapr's sentence does not say it."""
-        text = f"the bus did not store the messages: {why}"
-        if self._options.pubsub.type == "pubsub.kafka" and _UNDELIVERED in why.lower():
-            text = (
-                f"{text.rstrip('.')}; has Kafka the topic {self._names.topic(topic)}? Whoever "
-                "runs the broker creates topics, unless it has auto.create.topics.enable"
-            )
-        return Disconnected(text)
+        text = str(error)
+        if self._options.pubsub.type != "pubsub.kafka" or _UNDELIVERED not in text.lower():
+            return error
+        return Disconnected(
+            f"{text.rstrip('.')}; has Kafka the topic {self._names.topic(topic)}? Whoever "
+            "runs the broker creates topics, unless it has auto.create.topics.enable"
+        )
 
     async def _one_by_one(self, topic: str, entries: list[Any], within: float) -> None:
         async def publish(entry: Any) -> None:
