@@ -44,9 +44,13 @@ _SIZES: Final = {
     "Ti": 2**40,
 }
 
+ADDRESS_PATTERN: Final = "^https?://"
+PATH_PATTERN: Final = "^(/.*)?$"
 DURATION_EXPECTED: Final = "a duration such as 500ms, 30s, 1h30m or 7d"
 RATE_EXPECTED: Final = "a rate such as 100/s, 10/m or 1000/h"
 SIZE_EXPECTED: Final = "a size in bytes such as 1048576, 512Ki or 1Gi"
+ADDRESS_EXPECTED: Final = "an address that begins with http:// or https://"
+PATH_EXPECTED: Final = "a path that begins with /"
 
 
 def parse_duration(text: str) -> float:

@@ -15,7 +15,7 @@ from ofevents.api.messaging import NatsCredentials
 from ofevents.api.meta import SECRET_HINT, Basic, Model, SecretText, Tls
 from ofevents.api.platform import DaprComponent
 from ofevents.api.rules import count, ruled
-from ofevents.api.scalars import Duration, Rate
+from ofevents.api.scalars import ADDRESS_PATTERN, Duration, Rate
 
 
 class Ref(Model):
@@ -35,7 +35,7 @@ class Ref(Model):
 class OAuth2(Model):
     """Client credentials grant: a token is fetched and renewed."""
 
-    token_url: str = Field(pattern="^https?://", description="Where tokens are fetched.")
+    token_url: str = Field(pattern=ADDRESS_PATTERN, description="Where tokens are fetched.")
     client_id: SecretText = Field(description=f"Client id. {SECRET_HINT}")
     client_secret: SecretText = Field(repr=False, description=f"Client secret. {SECRET_HINT}")
     scope: str | None = Field(default=None, description="Scopes, separated by spaces.")
@@ -220,7 +220,7 @@ class Sink(Model):
     )
 
     uri: str | None = Field(
-        default=None, pattern="^https?://", description="Address to POST to. It wins over `ref`."
+        default=None, pattern=ADDRESS_PATTERN, description="Address to POST to. It wins over `ref`."
     )
     ref: Ref | None = Field(default=None, description="A function or service by name.")
     headers: dict[str, SecretText] = Field(

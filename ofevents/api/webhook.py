@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from ofevents.api.meta import SECRET_HINT, Basic, Model, SecretText
 from ofevents.api.rules import ruled
-from ofevents.api.scalars import ByteSize, Duration, Port
+from ofevents.api.scalars import PATH_PATTERN, ByteSize, Duration, Port
 
 Method = Literal["POST", "PUT", "PATCH", "GET", "DELETE"]
 
@@ -143,7 +143,7 @@ class WebhookSpec(Model):
     port: Port = Field(default=8080, description="Port to listen on; 0 takes a free one.")
     path: str = Field(
         default="",
-        pattern="^(/.*)?$",
+        pattern=PATH_PATTERN,
         description="Path of the request. Default: /<EventSource>/<event>.",
     )
     methods: list[Method] = Field(

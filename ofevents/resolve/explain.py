@@ -15,8 +15,12 @@ from pydantic_core import ErrorDetails
 
 from ofevents.api.meta import Model, SecretValue
 from ofevents.api.scalars import (
+    ADDRESS_EXPECTED,
+    ADDRESS_PATTERN,
     DURATION_EXPECTED,
     DURATION_PATTERN,
+    PATH_EXPECTED,
+    PATH_PATTERN,
     RATE_EXPECTED,
     RATE_PATTERN,
     SIZE_EXPECTED,
@@ -32,8 +36,8 @@ _PATTERNS: Final = {
     DURATION_PATTERN: DURATION_EXPECTED,
     RATE_PATTERN: RATE_EXPECTED,
     SIZE_PATTERN: SIZE_EXPECTED,
-    "^https?://": "an address that begins with http:// or https://",
-    "^(/.*)?$": "a path that begins with /",
+    ADDRESS_PATTERN: ADDRESS_EXPECTED,
+    PATH_PATTERN: PATH_EXPECTED,
 }
 _TYPES: Final = {
     "string": "text",
