@@ -74,11 +74,18 @@ def _bodies(count: int) -> list[bytes]:
 
 
 @asynccontextmanager
-async def kafka(folder: Path, count: int) -> AsyncIterator[Feed]:
+async def _filled_kafka(count: int) -> AsyncIterator[KafkaServer]:
+    """Kafka with a topic of events for ours, and one for the raw loop."""
     async with KafkaServer() as server:
         for topic in ("ours", "raw"):
             load.create_topic(server.brokers, topic)
             load.fill_kafka(server.brokers, topic, count)
+        yield server
+
+
+@asynccontextmanager
+async def kafka(folder: Path, count: int) -> AsyncIterator[Feed]:
+    async with _filled_kafka(count) as server:
         spec = {"brokers": server.brokers, "topic": "ours"}
         yield Feed(spec, ["source", server.brokers, "raw"], module="bench.raw")
 
@@ -198,10 +205,7 @@ async def _post(port: int, bodies: list[bytes]) -> None:
 @asynccontextmanager
 async def dapr(folder: Path, count: int) -> AsyncIterator[Feed]:
     """A topic of Kafka behind a sidecar for each, which calls the worker with batches."""
-    async with KafkaServer() as server:
-        for topic in ("ours", "raw"):
-            load.create_topic(server.brokers, topic)
-            load.fill_kafka(server.brokers, topic, count)
+    async with _filled_kafka(count) as server:
         settings = {"brokers": server.brokers, "authType": "none"}
         component = {
             "type": "pubsub.kafka",
