@@ -27,15 +27,13 @@ from ofevents.cluster.cache import Object
 from ofevents.cluster.caches import Caches
 from ofevents.cluster.lookup import ClusterLookUp
 from ofevents.controller.buses import Buses
+from ofevents.controller.positions import forget
 from ofevents.controller.queue import Key
 from ofevents.controller.render.document import FILE
 from ofevents.errors import Disconnected
-from ofevents.ports import Store
 from ofevents.resolve import NotFound, needs
 
 _REMOVE: Final = 20.0
-_KEEPING: Final = ("cron", "file", "kubernetes")
-"""Sources that have a position in the store; others have it where they read."""
 _WORKER: Final[TypeAdapter[ResolvedSource | ResolvedTrigger]] = TypeAdapter(ResolvedWorker)
 
 
@@ -116,17 +114,10 @@ class Places:
                     await trigger.remove(place.trigger, connected)
                 if key[0] is kinds.EVENT_SOURCE:
                     await connected.remove(topics=[topics.dead(key[1], f"source/{key[2]}")])
-                    await _forget(connected.store, key[1], key[2])
+                    await forget(connected.store, key[1], key[2])
         except TimeoutError:
             raise Disconnected(f"EventBus {bus.name} does not answer in time") from None
         return ""
-
-
-async def _forget(store: Store, namespace: str, name: str) -> None:
-    """Remove the positions and leases of an EventSource's entries."""
-    for kind in _KEEPING:
-        async for found, _ in store.list(f"{kind}/{namespace}/{name}/"):
-            await store.delete(found)
 
 
 def _out_of_reach(place: Place) -> str:

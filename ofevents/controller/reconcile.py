@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from ofevents.api.resolved import ResolvedTrigger
+from ofevents.api.resolved import ResolvedSource, ResolvedTrigger
 from ofevents.clock import Clock
 from ofevents.cluster import kinds
 from ofevents.cluster.cache import Object, name_of
@@ -29,6 +29,7 @@ from ofevents.controller.leaving import FINALIZER, Leaving, needs_finalizer
 from ofevents.controller.moving import Moving
 from ofevents.controller.places import Place, Places
 from ofevents.controller.plan import Plan, plan
+from ofevents.controller.positions import Entries
 from ofevents.controller.queue import Key, WorkQueue
 from ofevents.controller.render import Owner, Platform, Workload, child_name, children
 from ofevents.controller.render.workload import Manifest
@@ -220,7 +221,16 @@ class Reconciler:
         specs = [each.spec for each in planned.workloads]
         triggers = tuple(each for each in specs if isinstance(each, ResolvedTrigger))
         bare = key[0] is kinds.EVENT_SOURCE and not object["spec"].get("sink")
-        users = Users(triggers, ((key[1], key[2]),) if bare else ())
+        entries = Entries(
+            key[1],
+            key[2],
+            frozenset((one.source, one.entry) for one in specs if isinstance(one, ResolvedSource)),
+        )
+        users = Users(
+            triggers,
+            ((key[1], key[2]),) if bare else (),
+            entries if key[0] is kinds.EVENT_SOURCE else None,
+        )
         self._sweeper.has(key, links[0], users)
 
     async def _children(

@@ -28,6 +28,7 @@ from ofevents.controller.queue import WorkQueue
 from ofevents.controller.reconcile import Reconciler
 from ofevents.controller.render import Platform
 from ofevents.controller.sweep import Sweeper
+from ofevents.controller.workers import Workers
 from ofevents.errors import ConfigError
 from ofevents.health import Health
 from ofevents.local import admin
@@ -137,7 +138,7 @@ class Controller:
         )
         again: Callable[..., None] = self.queue.add
         self._buses = Buses(again, clock)
-        self._sweeper = Sweeper(clock)
+        self._sweeper = Sweeper(Workers(self.caches).there, clock)
         self._reconciler = Reconciler(
             api,
             self.caches,

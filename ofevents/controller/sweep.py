@@ -1,8 +1,9 @@
-"""What an edit leaves on a bus: inboxes of subscribers that their Trigger no longer has, and
+"""What an edit leaves on a bus: inboxes of subscribers that their Trigger no longer has,
+the Trigger that an EventSource's removed sink stood for, and positions of removed entries.
 
-the Trigger that an EventSource's removed sink stood for. They would be served by nobody.
-An inbox is emptied into the Trigger's dead letters, as `ofevents run --watch` does; an
-edit that was made while no controller ran is found by what is on the bus.
+They would be served by nobody. An inbox is emptied into the Trigger's dead letters, as
+`ofevents run --watch` does; an edit that was made while no controller ran is found by what
+is on the bus.
 
 The reconciler tells what each resource has; one look at a bus serves all its Triggers.
 """
@@ -10,7 +11,7 @@ The reconciler tells what each resource has; one look at a bus serves all its Tr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,7 @@ from ofevents.api.resolved import ResolvedTrigger
 from ofevents.bus import topics
 from ofevents.clock import Clock
 from ofevents.controller.buses import Link
+from ofevents.controller.positions import Entries, forget_removed
 from ofevents.controller.queue import Key
 from ofevents.errors import OfeventsError
 from ofevents.ports import Bus, BusReport
@@ -30,28 +32,38 @@ _PATIENCE: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """What a resource has on a bus: its Triggers, and sinks that it no longer has."""
+    """What a resource has on a bus: its Triggers, its entries, and sinks that it no longer has."""
 
     triggers: tuple[ResolvedTrigger, ...]
     without_sink: tuple[tuple[str, str], ...] = ()
     """Namespace and name of an EventSource without a sink."""
+    entries: Entries | None = None
+    """Of an EventSource."""
 
     @property
     def served(self) -> frozenset[str]:
         """What a look depends on."""
         inboxes = {each.inbox for one in self.triggers for each in one.subscribers}
-        return frozenset({*inboxes, *map("/".join, self.without_sink)})
+        entries = map("/".join, self.entries.now if self.entries is not None else ())
+        return frozenset({*inboxes, *entries, *map("/".join, self.without_sink)})
 
 
 class Sweeper:
-    """One for all buses; its tasks end with `close`."""
+    """One for all buses; its tasks end with `close`.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        runs: whether a worker is there, by the namespace and name of its Deployment.
+    """
+
+    def __init__(self, runs: Callable[[str, str], bool], clock: Clock) -> None:
+        self._runs = runs
         self._clock = clock
         self._log = Log()
         self._users: dict[Link, dict[Key, Users]] = {}
         self._looks: dict[Link, asyncio.Task[None]] = {}
         self._leaving: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[tuple[str, str]] = set()
+        """EventSources of which a removed entry still runs: its end is told by `has`."""
 
     def has(self, key: Key, link: Link, users: Users) -> None:
         """What that resource has on that bus now; a change asks for a look."""
@@ -64,7 +76,8 @@ class Sweeper:
         for inbox in users.served:
             if (task := self._leaving.pop(inbox, None)) is not None:
                 task.cancel()  # It has come back.
-        if (before is None or before.served != users.served) and link not in self._looks:
+        changed = before is None or before.served != users.served or key[1:] in self._ending
+        if changed and link not in self._looks:
             self._looks[link] = asyncio.create_task(self._look(link))
 
     def forget(self, key: Key) -> None:
@@ -82,6 +95,7 @@ class Sweeper:
             bus = await link.bus()
             report = await bus.inspect()
             await self._drop_sinks(bus, report, users)
+            await self._drop_positions(bus, users)
         except OfeventsError as error:
             self._log.warning("retrying", bus=link.resolved.name, error=str(error))
             self._users.pop(link, None)  # Told anew when the bus is back, they ask for a look.
@@ -112,6 +126,11 @@ class Sweeper:
                 left = {topics.trigger_group(namespace, owner), topics.inbox_group(inbox)}
                 if found := sorted(left & groups):
                     await bus.remove(topics=[inbox], groups=found)
+
+    async def _drop_positions(self, bus: Bus, users: Iterable[Users]) -> None:
+        sources = [each.entries for each in users if each.entries is not None]
+        self._ending -= {(each.namespace, each.name) for each in sources}
+        self._ending |= await forget_removed(bus.store, sources, self._runs)
 
     async def close(self) -> None:
         """End what goes on in the background."""

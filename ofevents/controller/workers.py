@@ -60,6 +60,12 @@ class Workers:
         pods = self._caches[kinds.POD]
         return any(pods.owned(f"{metadata['namespace']}/{name}") for name in names if name)
 
+    def there(self, namespace: str, name: str) -> bool:
+        """Whether a worker of that name is, or a Pod of it on its way out."""
+        if self._caches[kinds.DEPLOYMENT].get(namespace, name) is not None:
+            return True
+        return bool(self._caches[kinds.POD].owned(f"{namespace}/{name}"))
+
     def installed(self, platform: Platform) -> Platform:
         """The platform with what the cluster serves now."""
         return replace(

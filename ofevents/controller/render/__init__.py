@@ -7,7 +7,7 @@ and each of the others makes one sort of them.
 """
 
 from ofevents.controller.render.children import children
-from ofevents.controller.render.names import child_name
+from ofevents.controller.render.names import child_name, entry_name
 from ofevents.controller.render.workload import (
     Owner,
     Platform,
@@ -24,4 +24,5 @@ __all__ = [
     "Workload",
     "child_name",
     "children",
+    "entry_name",
 ]

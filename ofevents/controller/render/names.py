@@ -27,13 +27,18 @@ _LABEL: Final = 63
 
 def child_name(spec: Spec) -> str:
     """The name of a worker's Deployment; its other children have it, or begin with it and `-`."""
-    identity = [spec.kind, spec.name]
     if isinstance(spec, ResolvedSource):
-        identity += [spec.source, spec.entry]
-        readable = f"{spec.name}-{spec.entry}"
-    else:
-        identity += ["implicit" if spec.implicit else ""]
-        readable = f"{spec.name}-sink" if spec.implicit else spec.name
+        return entry_name(spec.name, spec.source, spec.entry)
+    readable = f"{spec.name}-sink" if spec.implicit else spec.name
+    return _bounded(readable, spec.kind, spec.name, "implicit" if spec.implicit else "")
+
+
+def entry_name(name: str, source: str, entry: str) -> str:
+    """The `child_name` of an EventSource's entry, which may be there no more."""
+    return _bounded(f"{name}-{entry}", "EventSource", name, source, entry)
+
+
+def _bounded(readable: str, *identity: str) -> str:
     # The pieces are a list, so that no two lists run together into one text.
     slug = _UNSAFE.sub("-", readable.lower()).strip("-")[:_READABLE].rstrip("-")
     if not slug[:1].isalpha():

@@ -58,6 +58,44 @@ async def test_what_removed_subscribers_are_owed(cluster: Cluster, bus: NatsServ
             await cluster.becomes(kinds.TRIGGER, "edited", "Stalled", "None")
 
 
+async def test_positions_of_removed_entries(cluster: Cluster, bus: NatsServer) -> None:
+    resolved = ResolvedBus(driver="jetstream", options={"url": bus.url})
+    tick = {"schedule": "@every 1h"}
+    ends, ended, stays = (f"cron/shop/fewer/{one}/position" for one in ("ends", "ended", "stays"))
+    other = "file/shop/fewer-not/ended/position"
+    async with open_bus(resolved, clock=SystemClock()) as one, cluster.controller():
+
+        async def kept() -> set[str]:
+            return {
+                key
+                for kind in ("cron", "file")
+                async for key, _ in one.store.list(f"{kind}/shop/")
+                if "/fewer" in key
+            }
+
+        await cluster.apply(cron("fewer", cron=dict.fromkeys(("ends", "ended", "stays"), tick)))
+        workers = await cluster.have("fewer", 3)
+        for key in (ends, ended, stays, other):
+            await one.store.put(key, b"{}")
+        (ending,) = (each for each in workers if "-ends-" in each["metadata"]["name"])
+        pod = await cluster.pod(ending, {"podIP": "127.0.0.1"})
+        await cluster.apply(cron("fewer", cron={"stays": tick}))
+
+        async def forgot() -> bool:
+            return ended not in await kept()
+
+        await until(forgot, seconds=20, what="the position of an entry without a Pod is removed")
+        assert await kept() == {ends, stays, other}  # A worker that ends has its position.
+        path = kinds.POD.path("shop", pod) + "?gracePeriodSeconds=0"
+        await cluster.api.call("DELETE", path)
+
+        async def forgot_both() -> bool:
+            return ends not in await kept()
+
+        await until(forgot_both, seconds=20, what="its position is removed when it has ended")
+        assert await kept() == {stays, other}
+
+
 async def test_what_an_edit_takes_out_is_removed(cluster: Cluster, bus: NatsServer) -> None:
     scale = {"minReplicaCount": 0, "maxReplicaCount": 3}
     login = {"authRequired": True, "saslUsername": "shop"}
