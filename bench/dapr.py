@@ -193,7 +193,7 @@ async def kafka(folder: Path, count: int, quick: bool) -> list[Row]:
         sdk_both = await sdk(folder, pubsub, "sdk", 500 if quick else SDK_COUNT)
     leasts = (15_000.0, min(8_000.0, 0.6 * raw_consumed))
     raw = (raw_published, raw_consumed)
-    return rows("kafka", raw, sdk_both, ours_both, leasts, (3, 2), quick=quick)
+    return rows("kafka", raw, sdk_both, ours_both, leasts, (3, 4), quick=quick)
 
 
 async def jetstream(folder: Path, count: int, quick: bool) -> list[Row]:
@@ -213,7 +213,7 @@ async def jetstream(folder: Path, count: int, quick: bool) -> list[Row]:
             )
         sdk_both = await sdk(folder, pubsub, "sdk.events", 500 if quick else SDK_COUNT)
     raw = (raw_published, raw_consumed)
-    return rows("jetstream", raw, sdk_both, ours_both, (6_000.0, 1_500.0), (1.5, 0.7), quick=quick)
+    return rows("jetstream", raw, sdk_both, ours_both, (6_000.0, 1_500.0), (2, 1.2), quick=quick)
 
 
 def _pubsub(type: str, settings: dict[str, str]) -> dict[str, Any]:

@@ -136,7 +136,7 @@ async def rabbitmq(folder: Path, count: int) -> AsyncIterator[Feed]:
 @asynccontextmanager
 async def mqtt(folder: Path, count: int) -> AsyncIterator[Feed]:
     """The sessions exist before, so that the broker keeps the messages for them."""
-    async with Mosquitto(folder) as server:
+    async with Mosquitto(folder, durable=False) as server:
         await asyncio.to_thread(_keep_for, server.port, "ours")
         await asyncio.to_thread(_keep_for, server.port, "raw")
         await asyncio.to_thread(_publish, server.port, _bodies(count))

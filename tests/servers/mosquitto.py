@@ -5,7 +5,7 @@
         await server.restart()
 
 It keeps its port and, with a session's messages, its data over `stop`, `kill` and
-`restart`: it writes them down at its end, and after each change while it runs.
+`restart`: it writes them down at its end, and where it is `durable` after each change.
 """
 
 from __future__ import annotations
@@ -25,16 +25,23 @@ from tests.servers import HOST, ServerFailed, ServerMissing, find, free_port, li
 class Mosquitto:
     """One process; `extra` is appended to its configuration.
 
+    Args:
+        durable: writes all its data down after each change, which survives a kill, and
+            makes it the slower the more there is; False: at its end alone.
+
     Attributes:
         listener: further lines for the listener itself, such as its certificates.
     """
 
-    def __init__(self, folder: Path, *, extra: str = "", listener: str = "") -> None:
+    def __init__(
+        self, folder: Path, *, extra: str = "", listener: str = "", durable: bool = True
+    ) -> None:
         self.port = free_port()
         self.url = f"tcp://{HOST}:{self.port}"
         self.listener = listener
         self._folder = folder
         self._extra = extra
+        self._durable = durable
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -68,7 +75,8 @@ class Mosquitto:
             # Started as root it would become a user that may not write here.
             f"user {getpass.getuser()}\n"
             f"persistence true\npersistence_location {data}/\n"
-            "autosave_on_changes true\nautosave_interval 1\n"
+            f"autosave_on_changes {str(self._durable).lower()}\n"
+            f"autosave_interval {int(self._durable)}\n"
             "log_type all\nmax_queued_messages 0\n"
             f"{self._extra}\n"
         )
