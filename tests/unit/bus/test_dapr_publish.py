@@ -7,11 +7,13 @@ the stable one (1.17) and what else a sidecar may answer are played here.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
+import orjson
 import pytest
 from dapr.proto.runtime.v1 import dapr_pb2_grpc, metadata_pb2, pubsub_pb2
 from google.protobuf import empty_pb2
@@ -64,13 +66,28 @@ class Sidecar(dapr_pb2_grpc.DaprServicer):  # type: ignore[misc]
     async def PublishEvent(self, request: Any, context: Any) -> Any:
         await self._asked(SINGLE, context)
         assert request.metadata["rawPayload"] == "true"
+        await self._works(context)
         self.batches.append([request.data])
+        self.keys.append(request.metadata.get("partitionKey", ""))
         return empty_pb2.Empty()
 
     async def _bulk(self, form: str, request: Any, context: Any) -> Any:
         await self._asked(form, context)
         assert request.metadata["rawPayload"] == "true"
         assert len({one.entry_id for one in request.entries}) == len(request.entries)
+        trouble = await self._works(context)
+        if trouble in ("partly", "no topic"):
+            error = "too slow" if trouble == "partly" else "kafka: Failed to deliver 1 messages."
+            failed = pubsub_pb2.BulkPublishResponseFailedEntry(
+                entry_id=request.entries[0].entry_id, error=error
+            )
+            return pubsub_pb2.BulkPublishResponse(failedEntries=[failed])
+        self.batches.append([one.event for one in request.entries])
+        self.keys += [one.metadata.get("partitionKey", "") for one in request.entries]
+        return pubsub_pb2.BulkPublishResponse()
+
+    async def _works(self, context: Any) -> str:
+        """Take a moment, together with others; the trouble that is not over yet."""
         self.together += 1
         self.most = max(self.most, self.together)
         await asyncio.sleep(0.01)
@@ -82,15 +99,7 @@ class Sidecar(dapr_pb2_grpc.DaprServicer):  # type: ignore[misc]
             await context.abort(grpc.StatusCode.INTERNAL, "the broker is away")
         if trouble == "hangs":
             await asyncio.Event().wait()
-        if trouble in ("partly", "no topic"):
-            error = "too slow" if trouble == "partly" else "kafka: Failed to deliver 1 messages."
-            failed = pubsub_pb2.BulkPublishResponseFailedEntry(
-                entry_id=request.entries[0].entry_id, error=error
-            )
-            return pubsub_pb2.BulkPublishResponse(failedEntries=[failed])
-        self.batches.append([one.event for one in request.entries])
-        self.keys += [one.metadata.get("partitionKey", "") for one in request.entries]
-        return pubsub_pb2.BulkPublishResponse()
+        return trouble
 
     async def _asked(self, form: str, context: Any) -> None:
         self.asked.append(form)
@@ -173,6 +182,31 @@ async def test_an_ordered_topic_has_one_call_on_its_way(type: str, most: int) ->
         assert len(sent) == 3000
         positions = [found.at for raw in sent if (found := head(raw)) is not None]
         assert most > 1 or positions == sorted(positions)
+
+
+@pytest.mark.parametrize(("type", "most"), [("pubsub.kafka", 1), ("pubsub.redis", 20)])
+async def test_one_by_one_an_order_is_kept(type: str, most: int) -> None:
+    async with sidecar(SINGLE, type=type, deadline=20.0) as (played, bus):
+        played.gathers = most
+        await bus.publish(TOPIC, *(message(str(n), partitionkey="k") for n in range(20)))
+        assert played.most == most and played.keys == ["k"] * 20
+        positions = [found.at for (raw,) in played.batches if (found := head(raw)) is not None]
+        assert len(positions) == 20
+        assert most > 1 or positions == sorted(positions)
+
+
+@pytest.mark.parametrize("type", ["pubsub.kafka", "pubsub.redis"])
+async def test_one_by_one_a_failure_has_all_sent_again(type: str) -> None:
+    async with sidecar(SINGLE, type=type) as (played, bus):
+        await bus.publish(TOPIC, message("0"))
+        played.batches.clear()
+        played.trouble = ["", "fails"]
+        await bus.publish(TOPIC, *map(message, "123"))
+        stored = [orjson.loads(raw)["data"]["message"]["id"] for (raw,) in played.batches]
+        if type == "pubsub.kafka":
+            assert stored == ["1", "1", "2", "3"], "none of them passes the one that failed"
+        else:
+            assert sorted(Counter(stored).values()) == [1, 2, 2]
 
 
 async def test_events_are_ordered_by_their_partitionkey() -> None:
