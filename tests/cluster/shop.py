@@ -114,6 +114,15 @@ class Shop:
         ready = [each["status"].get("conditions", ()) for each in pods]
         return sum(any(_READY.items() <= each.items() for each in one) for one in ready)
 
+    async def has(self, owner: str, count: int, seconds: float = 90) -> None:
+        """Wait until the resource of that name has so many Ready Pods."""
+
+        async def there() -> bool:
+            await asyncio.sleep(_POLL)
+            return await self.workers(owner) == count
+
+        await until(there, seconds=seconds, what=f"{owner} has {count} Pods")
+
     async def without_pods(self, owner: str, seconds: float = 90) -> None:
         """Wait until it has none, nor one that is ending: until it has ended, it may work.
 

@@ -1,10 +1,11 @@
-"""KEDA takes sources from nothing to a worker and back, by what their origins hold for them."""
+"""KEDA takes sources from nothing to workers and back, by what their origins hold, or the clock."""
 
 from __future__ import annotations
 
 import json
 import uuid
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +45,24 @@ async def there(connection: AbstractConnection, queue: str) -> bool:
     return True
 
 
+def by_the_clock(sink: Sink) -> str:
+    """A source that works from the minute before now to one that is soon."""
+    now = datetime.now(UTC)
+    start, end = now - timedelta(minutes=1), now + timedelta(minutes=3)
+    window = f'start: "{start:%M %H} * * *", end: "{end:%M %H} * * *"'
+    return f"""
+apiVersion: {EVENTS}
+kind: EventSource
+metadata: {{name: clock}}
+spec:
+  sink: {{uri: "{sink.url}"}}
+  webhook:
+    hook:
+      path: /
+      scaleOption: {{{SCALE}, metadata: {{{window}, timezone: UTC, desiredReplicas: "2"}}}}
+"""
+
+
 @pytest.mark.usefixtures("scaler")
 async def test_sources_follow_their_lag(
     shop: Shop, kafka: KafkaServer, nats: Nats, tmp_path: Path
@@ -78,8 +97,9 @@ spec:
     rabbitmq: {{url: "{rabbit.url}", queue: {name}, scaleOption: {{{SCALE}}}}}
   redis:
     redis: {{redisHost: "{store.address}", stream: {name}, scaleOption: {{{SCALE}}}}}
-"""
+---{by_the_clock(sink)}"""
         )
+        await shop.has("clock", 2)
         await shop.becomes("eventsource", "shop", reason="ScaledToZero", seconds=90)
         assert await shop.workers("shop") == 0
 
@@ -108,4 +128,5 @@ spec:
             raise AssertionError(f"{error}: {arrived()}") from None
         await shop.becomes("eventsource", "shop", reason="ScaledToZero", seconds=60)
         assert await shop.workers("shop") == 0
+        await shop.becomes("eventsource", "clock", reason="ScaledToZero", seconds=180)
         assert len(sink.events) == COUNT * len(KINDS)

@@ -1,4 +1,4 @@
-"""How many Pods run, by lag: a KEDA ScaledObject, and how KEDA logs in to look at it.
+"""How many Pods run, by lag or the clock: a KEDA ScaledObject, and how KEDA logs in to look.
 
 A Trigger's lag is that of its consumer on the bus and of each subscriber's inbox: a worker
 is needed as long as one of them holds something. Metadata are those of KEDA's scalers (2.21).
@@ -135,10 +135,10 @@ def _as_given(lag: Lag, given: Mapping[str, str]) -> Mapping[str, str]:
 def _lags(spec: Spec, scale: ScaleOption) -> tuple[list[Lag], str]:
     threshold = scale.lag_threshold or _LAG
     given = scale.metadata or {}
+    if {"start", "end", "timezone", "desiredReplicas"} <= set(given):
+        return [Lag("cron", {})], ""  # by the clock, for any worker
     if isinstance(spec, ResolvedTrigger):
         return _trigger(spec, threshold, given)
-    if {"start", "end", "timezone", "desiredReplicas"} <= set(given):
-        return [Lag("cron", {})], ""  # by the clock, for any source
     if spec.source in _ALONE:
         return [], f"one worker of a {spec.source} source works, others stand by"
     if spec.source == "kafka":

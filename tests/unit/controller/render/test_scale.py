@@ -118,8 +118,8 @@ def test_a_redis_source_by_what_is_new_and_what_is_left(more: Any, expected: str
     assert "pendingEntriesCount" not in new[1] and "lagCount" not in left[1]
 
 
-@pytest.mark.parametrize("spec", [source(), kafka()], ids=["cron", "kafka"])
-def test_any_source_by_the_clock(spec: Any) -> None:
+@pytest.mark.parametrize("spec", [source(), kafka(), trigger()], ids=["cron", "kafka", "trigger"])
+def test_any_worker_by_the_clock(spec: Any) -> None:
     assert looked_at(spec, metadata=CLOCK) == [("cron", CLOCK)]
 
 
