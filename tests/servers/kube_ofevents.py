@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from tests.servers import ServerMissing, cache_dir, find
+from tests.servers import ServerMissing, alone, cache_dir, find
 from tests.servers.kube_image import export
 from tests.servers.kube_node import KubeNode
 
@@ -66,20 +66,24 @@ class OwnImage:
             ServerMissing: buildah or debootstrap is missing, or fails.
         """
         if not self._archive.exists():
-            self._archive.parent.mkdir(exist_ok=True)
-            for command in ("buildah", "debootstrap"):
-                if find(command) is None:
-                    raise ServerMissing(f"apt-get install {command}")
-            if not _known(_BASE):
-                _make_base()
-            _run("deploy/build-image.sh", "--build-arg", f"BASE={_BASE}", image=self.name)
-            fresh = self._archive.with_suffix(".new")
-            fresh.unlink(missing_ok=True)
-            export(self.name, fresh)
-            fresh.rename(self._archive)
-            _run("buildah", "rmi", "--force", self.name)
-            _forget(self._archive.parent)
+            with alone(self._archive.parent):
+                if not self._archive.exists():  # another process may have been quicker
+                    self._build()
         return self._archive
+
+    def _build(self) -> None:
+        for command in ("buildah", "debootstrap"):
+            if find(command) is None:
+                raise ServerMissing(f"apt-get install {command}")
+        if not _known(_BASE):
+            _make_base()
+        _run("deploy/build-image.sh", "--build-arg", f"BASE={_BASE}", image=self.name)
+        fresh = self._archive.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        export(self.name, fresh)
+        fresh.rename(self._archive)
+        _run("buildah", "rmi", "--force", self.name)
+        _forget(self._archive.parent)
 
 
 IMAGE: Final = OwnImage()
