@@ -370,4 +370,5 @@ spec:
 
     await shop.apply(sources)
     await shop.ready("eventsource/shop", "trigger/billing")
-    await shop.kubectl("delete", "namespace", shop.namespace, "--timeout=60s")
+    # Some rounds of 17 s: half of its Pods' grace, in which Kubernetes looks again.
+    await shop.kubectl("delete", "namespace", shop.namespace, "--timeout=120s")
