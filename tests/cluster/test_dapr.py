@@ -25,7 +25,7 @@ from tests.servers.nats import NatsServer
 from tests.servers.redis import RedisServer
 from tests.servers.sink import Sink
 
-pytestmark = [pytest.mark.cluster, pytest.mark.server("kubernetes"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.server("kubernetes"), pytest.mark.timeout(400)]
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from tests.servers.sink import Answer, Seen, Sink
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.server("kubernetes"),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(400),
     pytest.mark.asyncio(loop_scope="session"),
 ]
 TRIGGER = "events.openfunction.io/owner-name=billing"

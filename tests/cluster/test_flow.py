@@ -18,7 +18,7 @@ from tests.servers import until
 from tests.servers.kafka import KafkaServer
 from tests.servers.sink import Answer, Seen, Sink
 
-pytestmark = [pytest.mark.cluster, pytest.mark.server("kubernetes"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.server("kubernetes"), pytest.mark.timeout(400)]
 CHARGE = """
     from ofevents.function import Event, Function
 

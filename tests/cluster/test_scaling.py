@@ -14,7 +14,7 @@ from tests.servers import until
 from tests.servers.kafka import KafkaServer
 from tests.servers.sink import Answer, Seen, Sink
 
-pytestmark = [pytest.mark.cluster, pytest.mark.server("keda"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.server("keda"), pytest.mark.timeout(600)]
 SCALE = "{minReplicaCount: 0, maxReplicaCount: 3, pollingInterval: 1, cooldownPeriod: 5}"
 
 

@@ -24,7 +24,7 @@ from tests.servers.rabbitmq import RabbitmqServer
 from tests.servers.redis import RedisServer
 from tests.servers.sink import Sink
 
-pytestmark = [pytest.mark.cluster, pytest.mark.server("keda"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.server("keda"), pytest.mark.timeout(600)]
 COUNT = 20
 KINDS = ("kafka", "nats", "rabbitmq", "redis")
 SCALE = "minReplicaCount: 0, maxReplicaCount: 2, pollingInterval: 1, cooldownPeriod: 5"

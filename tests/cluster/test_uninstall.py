@@ -15,7 +15,7 @@ from tests.servers.kafka import KafkaServer
 from tests.servers.kube_ofevents import install, ofevents
 from tests.servers.sink import Sink
 
-pytestmark = [pytest.mark.cluster, pytest.mark.server("kubernetes"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.server("kubernetes"), pytest.mark.timeout(400)]
 REPLICAS = ("--replicas", "1", "--timeout", "90s")
 
 
