@@ -30,8 +30,12 @@ def seen(sink: Sink) -> set[int]:
     return {event.value["number"] for event in sink.events}
 
 
-async def numbers(sink: Sink, count: int, seconds: float = 30) -> list[int]:
-    """Wait until that many different orders have arrived; which."""
+async def numbers(sink: Sink, count: int, seconds: float = 90) -> list[int]:
+    """Wait until that many different orders have arrived; which.
+
+    One that was dealt to a worker that has gone comes only after the ack wait of 30 s, and
+    one for a function that was not up yet at a probe, once it is.
+    """
     try:
         await until(lambda: len(seen(sink)) >= count, seconds=seconds, what=f"{count} orders")
     except TimeoutError as error:

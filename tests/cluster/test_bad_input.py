@@ -10,7 +10,7 @@ from tests.cluster.manifests import EVENTS, bus
 from tests.cluster.shop import Nats, Shop
 from tests.servers.kube_ofevents import IMAGE, install, ofevents
 
-pytestmark = [pytest.mark.cluster, pytest.mark.server("kubernetes"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.server("kubernetes"), pytest.mark.timeout(400)]
 MISSING = "localhost/ofevents:missing"
 NOT_PULLED = ("ErrImagePull", "ImagePullBackOff")
 

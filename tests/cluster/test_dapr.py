@@ -25,7 +25,7 @@ from tests.servers.nats import NatsServer
 from tests.servers.redis import RedisServer
 from tests.servers.sink import Sink
 
-pytestmark = [pytest.mark.cluster, pytest.mark.server("kubernetes"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.server("kubernetes"), pytest.mark.timeout(400)]
 
 
 @asynccontextmanager
@@ -136,4 +136,4 @@ spec:
         # A worker that goes, with its daprd, loses nothing and what comes later arrives.
         await shop.kubectl("delete", "pods", "-l", "events.openfunction.io/owner-name=billing")
         await kafka.produce(name, orders(100, start=100))
-        assert await numbers(sink, 150, seconds=60) == list(range(50, 200))
+        assert await numbers(sink, 150, seconds=120) == list(range(50, 200))

@@ -12,12 +12,13 @@ import pytest
 
 from tests.cluster.manifests import EVENTS, bus, function
 from tests.cluster.orders import numbers, orders, topic
+from tests.cluster.pods import answers
 from tests.cluster.shop import Nats, Shop
 from tests.servers import until
 from tests.servers.kafka import KafkaServer
 from tests.servers.sink import Answer, Seen, Sink
 
-pytestmark = [pytest.mark.cluster, pytest.mark.server("kubernetes"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.server("kubernetes"), pytest.mark.timeout(400)]
 CHARGE = """
     from ofevents.function import Event, Function
 
@@ -169,6 +170,7 @@ spec:
                 "items"
             ]
             url = f"http://{service['metadata']['name']}.{shop.namespace}.svc/orders"
+            await answers(url, 405)  # that its Pod is Ready comes to kube-proxy later
             async with aiohttp.ClientSession() as session:
                 for order in orders(10, start=10):
                     async with session.post(url, json=json.loads(order["value"])) as answer:
@@ -237,6 +239,7 @@ spec:
         await kafka.produce(name, orders(10))
         (service,) = (await shop.get("services"))["items"]
         url = f"http://{service['metadata']['name']}.{shop.namespace}.svc/paid"
+        await answers(url, 405)
         async with aiohttp.ClientSession() as session:
             for number in range(0, 20, 2):
                 async with session.post(url, json={"number": number, "sum": 7}) as answer:
@@ -367,4 +370,5 @@ spec:
 
     await shop.apply(sources)
     await shop.ready("eventsource/shop", "trigger/billing")
-    await shop.kubectl("delete", "namespace", shop.namespace, "--timeout=60s")
+    # Some rounds of 17 s: half of its Pods' grace, in which Kubernetes looks again.
+    await shop.kubectl("delete", "namespace", shop.namespace, "--timeout=120s")

@@ -12,7 +12,7 @@ from tests.cluster.pods import answers, ask, ready, web
 from tests.servers import until
 from tests.servers.kube_node import KubeNode
 
-pytestmark = [pytest.mark.cluster, pytest.mark.server("kubernetes"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.server("kubernetes"), pytest.mark.timeout(400)]
 
 
 def addresses(pods: list[Any]) -> set[str]:

@@ -15,8 +15,20 @@ from tests.servers.kafka import KafkaServer
 from tests.servers.kube_ofevents import install, ofevents
 from tests.servers.sink import Sink
 
-pytestmark = [pytest.mark.cluster, pytest.mark.server("kubernetes"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.server("kubernetes"), pytest.mark.timeout(400)]
 REPLICAS = ("--replicas", "1", "--timeout", "90s")
+
+
+def later(sink: Sink) -> str:
+    return f"""
+apiVersion: {EVENTS}
+kind: EventSource
+metadata: {{name: later}}
+spec:
+  sink: {{uri: "{sink.url}"}}
+  webhook:
+    hook: {{path: /}}
+"""
 
 
 async def gone(shop: Shop) -> None:
@@ -69,8 +81,12 @@ spec:
             await kafka.produce(name, orders(50))
             assert await numbers(sink, 50) == list(range(50))
             await install(shop.node, *REPLICAS)
-            await shop.ready("eventsource/shop", "trigger/billing")
-            assert before == {pod["metadata"]["uid"] for pod in await shop.pods()}
+            # What was there is Ready all the time: the new controller has looked at it when
+            # it has made something else.
+            await shop.apply(later(sink))
+            await shop.ready("eventsource/shop", "trigger/billing", "eventsource/later")
+            own = "events.openfunction.io/owner-name!=later"
+            assert before == {pod["metadata"]["uid"] for pod in await shop.pods(own)}
 
             await ofevents(shop.node, "uninstall", "--crds", "--yes", "--timeout", "60s")
             await gone(shop)

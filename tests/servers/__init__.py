@@ -9,13 +9,15 @@ which `tests/conftest.py` turns into a skip that says how to get it, or with
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import random
 import shutil
 import socket
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +40,15 @@ def cache_dir() -> Path:
     path = Path(root) if root else Path.home() / ".cache" / "ofevents" / "servers"
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Make something in that folder of the cache while no other process makes anything there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def find(command: str) -> Path | None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.servers import ServerMissing, cache_dir
+from tests.servers import ServerMissing, alone, cache_dir
 
 _BUILD_SECONDS: Final = 2 * 3600
 
@@ -68,20 +68,33 @@ class Build:
     def get(self) -> Path:
         """The folder of the commands; those that are not there are built.
 
+        Of several processes one builds, and the others wait for it.
+
         Raises:
             ServerMissing: there is no Go, or a build fails.
         """
-        for command, package in self.commands.items():
-            if not (self.folder / command).exists():
-                self._build(command, package)
-        if self.files is not None and not (self.folder / self.files[0]).exists():
-            name, module, path = self.files
-            source = self._go("list", "-m", "-f", "{{.Dir}}", module).strip()
-            shutil.copytree(Path(source) / path, self.folder / name)
+        if self._missing():
+            with alone(self.folder):
+                for name in self._missing():
+                    if name in self.commands:
+                        self._build(name, self.commands[name])
+                    else:
+                        self._copy()
         return self.folder
 
+    def _missing(self) -> list[str]:
+        names = [*self.commands, *(self.files or ())[:1]]
+        return [name for name in names if not (self.folder / name).exists()]
+
+    def _copy(self) -> None:
+        assert self.files is not None
+        name, module, path = self.files
+        source = self._go("list", "-m", "-f", "{{.Dir}}", module).strip()
+        fresh = self.folder / f"{name}.new"
+        shutil.copytree(Path(source) / path, fresh, dirs_exist_ok=True)
+        fresh.rename(self.folder / name)  # so that nobody finds half of it
+
     def _build(self, command: str, package: str) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         fresh = self.folder / f"{command}.new"
         flags = ["-trimpath", f"-ldflags=-s -w {self.link}".rstrip(), f"-tags={self.tags}"]
         self._go("build", *flags, "-o", str(fresh), package)

@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from tests.servers import ServerMissing, cache_dir, find
+from tests.servers import ServerMissing, alone, cache_dir, find
 from tests.servers.kube_image import export
 from tests.servers.kube_node import KubeNode
 
@@ -34,7 +34,7 @@ _BASE: Final = f"localhost/ofevents-base:{_SUITE}"
 _PACKAGES: Final = "python3,python3-venv,ca-certificates"
 _BUILD_SECONDS: Final = 1200
 _KEPT: Final = 6
-"""Images of earlier sources that stay in the cache."""
+"""Images of other sources that stay in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ class OwnImage:
         """
         if not self._archive.exists():
             raise ServerMissing(f"no image {self.name}: make servers ARGS=--cluster builds it")
+        os.utime(self._archive)  # that of a test which runs is not the one to be forgotten
         return self._archive
 
     def get(self) -> Path:
@@ -66,20 +67,24 @@ class OwnImage:
             ServerMissing: buildah or debootstrap is missing, or fails.
         """
         if not self._archive.exists():
-            self._archive.parent.mkdir(exist_ok=True)
-            for command in ("buildah", "debootstrap"):
-                if find(command) is None:
-                    raise ServerMissing(f"apt-get install {command}")
-            if not _known(_BASE):
-                _make_base()
-            _run("deploy/build-image.sh", "--build-arg", f"BASE={_BASE}", image=self.name)
-            fresh = self._archive.with_suffix(".new")
-            fresh.unlink(missing_ok=True)
-            export(self.name, fresh)
-            fresh.rename(self._archive)
-            _run("buildah", "rmi", "--force", self.name)
-            _forget(self._archive.parent)
+            with alone(self._archive.parent):
+                if not self._archive.exists():  # another process may have been quicker
+                    self._build()
         return self._archive
+
+    def _build(self) -> None:
+        for command in ("buildah", "debootstrap"):
+            if find(command) is None:
+                raise ServerMissing(f"apt-get install {command}")
+        if not _known(_BASE):
+            _make_base()
+        _run("deploy/build-image.sh", "--build-arg", f"BASE={_BASE}", image=self.name)
+        fresh = self._archive.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        export(self.name, fresh)
+        fresh.rename(self._archive)
+        _run("buildah", "rmi", "--force", self.name)
+        _forget(self._archive.parent)
 
 
 IMAGE: Final = OwnImage()
@@ -120,7 +125,7 @@ def _make_base() -> None:
 
 
 def _forget(folder: Path) -> None:
-    """Remove the oldest archives."""
+    """Remove the archives that were used longest ago."""
     for old in sorted(folder.glob("*.tar"), key=lambda each: each.stat().st_mtime)[:-_KEPT]:
         old.unlink()
 

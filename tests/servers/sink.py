@@ -344,7 +344,7 @@ async def sink_process(
                 stderr=output,
             )
         try:
-            await until(lambda: listening(port), seconds=10, what="the sink listens")
+            await until(lambda: listening(port), seconds=60, what="the sink listens")
             yield SinkProcess(port, process)
         except TimeoutError as error:
             raise ServerFailed(f"{error}\n{log.read_text()[-2000:]}") from error

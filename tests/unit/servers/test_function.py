@@ -91,7 +91,7 @@ async def test_a_kept_function_comes_back_from_its_poison(tmp_path: Path, times:
             async def answers() -> bool:
                 return await call(function, "good") == 202
 
-            await until(answers, seconds=5, what="it is back")
+            await until(answers, seconds=30, what="it is back")
         bad = [one.status for one in function.calls() if one.id == "bad"]
         assert bad == [0] * times
         assert function.accepted()["good"] == times
