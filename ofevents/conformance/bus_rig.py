@@ -34,8 +34,9 @@ from ofevents.ports import (
     retry,
 )
 
-PATIENCE = 20.0
-"""Seconds that anything may take; a check fails after it."""
+PATIENCE = 60.0
+"""Seconds that anything may take; a check fails after it. Beside other work a group of Kafka
+takes half of it to form anew: a sidecar starts, a dead member's session ends, all join."""
 
 TOPIC = topics.event("default", "shop", "orders")
 OTHER = topics.event("default", "shop", "payments")
