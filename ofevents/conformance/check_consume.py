@@ -237,7 +237,7 @@ async def leaks_nothing(rig: BusRig) -> None:
     await within(
         lambda: not (asyncio.all_tasks() - before),
         f"no task is left (there is {asyncio.all_tasks() - before})",
-        5.0,
+        15.0,
     )
 
 
