@@ -22,8 +22,9 @@ from ofevents.errors import Disconnected, TemporaryError
 
 __all__ = ["CHECKS", "Check", "NotConformant", "SourceRig"]
 
-STOP = 5.0
-"""Seconds in which a cancelled worker has ended (Ctrl-C in `ofevents run`)."""
+STOP = 15.0
+"""Seconds in which a cancelled worker has ended (Ctrl-C in `ofevents run`): the two or three that
+closing a connection may take, and a busy machine's pause."""
 
 
 async def delivers(rig: SourceRig) -> None:
