@@ -62,8 +62,13 @@ async def test_a_large_event_costs_no_small_one_beside_it(kafka: KafkaServer, to
     assert {type(said) for said in answers if said is not None} == {TooLarge}
     assert "30000 bytes" in str(next(said for said in answers if said is not None))
     reader = KafkaReader(kafka.brokers, topic)
-    ids = [one.id for one in await reader()]
-    assert sorted(ids) == sorted({one.id for one in many} - large)
+    small = {one.id for one in many} - large
+
+    async def there() -> bool:
+        return {one.id for one in await reader()} >= small
+
+    await until(there, seconds=60, what="what is small is in the topic")
+    assert sorted(one.id for one in await reader()) == sorted(small)
     reader.close()
 
 
@@ -72,10 +77,16 @@ async def test_a_key_decides_the_partition_as_in_java(kafka: KafkaServer, topic:
     async with sink(kafka.brokers, topic) as made:
         await made.send(event("one"), "21")
         await made.send(event("two"), "foobar")
-    found = {}
-    for partition in range(6):
-        reader = KafkaReader(kafka.brokers, topic, partition)
-        found |= {one.id: partition for one in await reader()}
+    found: dict[str, int] = {}
+    readers = [KafkaReader(kafka.brokers, topic, partition) for partition in range(6)]
+
+    async def both() -> bool:
+        for partition, reader in enumerate(readers):
+            found.update({one.id: partition for one in await reader()})
+        return len(found) == 2
+
+    await until(both, seconds=60, what="both events are in the topic")
+    for reader in readers:
         reader.close()
     # Utils.murmur2 of Kafka's own tests: "21" -> -973932308, "foobar" -> -790332482
     expected = {"one": -973932308, "two": -790332482}
