@@ -19,7 +19,7 @@ from ofevents_adapters.kafka_lane import Lane
 from tests.conformance.rigs.kafka import KafkaRig, close, open_rig
 from tests.servers.kafka import PASSWORD, USER
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module", autouse=True)
