@@ -137,7 +137,7 @@ class Group:
         asked = [TopicPartition(self.rig.topic, one) for one in list(self.produced)]
         while True:
             try:
-                answer = await asyncio.to_thread(self._position.committed, asked, 10)
+                answer = await asyncio.to_thread(self._position.committed, asked, 30)
             except KafkaException as error:
                 if error.args[0].code() not in COORDINATOR_MOVES:
                     raise
