@@ -24,6 +24,7 @@ from ofevents_adapters import rabbitmq_connection, rabbitmq_session, settle
 from tests.conformance.rigs import rabbitmq
 from tests.conformance.rigs.doomed import doomed
 from tests.conformance.rigs.rabbitmq import RabbitmqRig
+from tests.servers import until
 from tests.servers.rabbitmq import RabbitmqServer
 
 pytestmark = pytest.mark.timeout(60)
@@ -127,6 +128,11 @@ async def test_what_a_killed_worker_had_in_hand_comes_again(rig: RabbitmqRig) ->
     async with doomed("rabbitmq", rig.identity, rig.document()) as worker:
         offered = await worker.offered(1)
         await worker.kill()
+
+    async def given_back() -> bool:
+        return await ready(rig) == len(keys)
+
+    await until(given_back, seconds=60, what="the broker has noticed its end")
     emit = Emitted(rig)
     async with working(rig, emit):
         await emit.settles(keys)
