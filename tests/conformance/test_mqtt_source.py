@@ -311,11 +311,14 @@ async def test_a_broker_that_hangs_is_lost(rig: MqttRig, monkeypatch: pytest.Mon
     async with working(rig, Emitted(rig)) as worker:
         await rig.server.freeze()
         try:
-            await within(lambda: len(worker.lost) > 1, "Disconnected was raised, and again")
+            # Of a busy broker's answer, too, so short a wait may be over.
+            for why in ("has not answered", "no answer within"):
+                await within(
+                    lambda why=why: any(why in str(error) for error in worker.lost),  # type: ignore[misc]
+                    f"Disconnected was raised: {why}",
+                )
         finally:
             rig.server.thaw()
-        assert "has not answered" in str(worker.lost[0])
-        assert "no answer within" in str(worker.lost[1])
         await within(lambda: len(worker.started) > 1, "started was called again")
 
 

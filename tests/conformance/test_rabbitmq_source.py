@@ -319,11 +319,14 @@ async def test_a_server_that_hangs_is_lost(
     async with working(rig, Emitted(rig)) as worker:
         rig.server.freeze()
         try:
-            await within(lambda: len(worker.lost) > 1, "Disconnected was raised, and again")
+            # Of a busy server's answer, too, so short a wait may be over.
+            for why in ("looking at the queue: no answer", "cannot be reached"):
+                await within(
+                    lambda why=why: any(why in str(error) for error in worker.lost),  # type: ignore[misc]
+                    f"Disconnected was raised: {why}",
+                )
         finally:
             rig.server.thaw()
-        assert "looking at the queue: no answer" in str(worker.lost[0])
-        assert "cannot be reached" in str(worker.lost[1])
         await within(lambda: len(worker.started) > 1, "started was called again")
 
 
