@@ -219,11 +219,12 @@ async def test_what_is_in_hand_longer_than_the_ack_wait_does_not_come_again(
 ) -> None:
     one, two = Emitted(stream), Emitted(stream)
     one.gate.clear()
-    async with reading(stream, one, ackWait="1s"):
+    # Longer than a busy machine stands still, with the worker that says it is at it.
+    async with reading(stream, one, ackWait="4s"):
         keys = await stream.feed(20)
         await within(lambda: one.inside > 0, "a message came to emit")
-        async with reading(stream, two, ackWait="1s"):
-            await asyncio.sleep(3.0)  # three times the ack wait
+        async with reading(stream, two, ackWait="4s"):
+            await asyncio.sleep(6.0)  # longer than the ack wait
             one.gate.set()
             await one.settles(keys)
     assert not two.offered and len(one.offered) == 20
