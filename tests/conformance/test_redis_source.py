@@ -343,10 +343,10 @@ async def test_a_server_that_hangs_is_lost(kind: str) -> None:
 
 
 async def test_a_quiet_channel_stays(channel: RedisRig) -> None:
-    channel.fields["readTimeout"] = "500ms"
+    channel.fields["readTimeout"] = "2s"
     emit = Emitted(channel)
     async with working(channel, emit) as worker:
-        await asyncio.sleep(2.5)  # five times the time that an answer may take
+        await asyncio.sleep(5.0)  # more than twice the time that an answer may take
         await emit.settles(await channel.feed(2))
     assert not worker.lost and len(worker.started) == 1
 
