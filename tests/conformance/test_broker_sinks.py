@@ -212,7 +212,7 @@ async def _arrive(reader: MqttReader, *ids: str) -> None:
     async def there() -> bool:
         return [event.id for event in await reader()] == list(ids)
 
-    await until(there, seconds=20, what=f"{ids} and nothing else")
+    await until(there, seconds=60, what=f"{ids} and nothing else")
 
 
 # -- RabbitMQ -------------------------------------------------------------------

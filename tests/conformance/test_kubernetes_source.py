@@ -215,7 +215,7 @@ async def test_a_bookmark_moves_the_position(
         async def moved() -> bool:
             return await kept(rig) != before
 
-        await until(moved, seconds=30, what="the position moves")
+        await until(moved, seconds=60, what="the position moves")
     assert not emit.offered
 
 

@@ -19,7 +19,7 @@ from tests.conformance.rigs.doomed import doomed
 from tests.conformance.rigs.mqtt import IDENTITY, MqttRig, open_qos1
 from tests.servers.mosquitto import Mosquitto
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 VERSIONS = pytest.mark.parametrize("protocol", ["3.1.1", "5"])
 

@@ -25,7 +25,7 @@ from tests.conformance.rigs.nats import STREAM, NatsRig, create_stream, open_cor
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture

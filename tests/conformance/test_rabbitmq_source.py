@@ -27,7 +27,7 @@ from tests.conformance.rigs.rabbitmq import RabbitmqRig
 from tests.servers import until
 from tests.servers.rabbitmq import RabbitmqServer
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 SECRET = "geheim-und-lang"
 

@@ -20,7 +20,7 @@ from ofevents_adapters import redis_channel, redis_stream
 from tests.conformance.rigs.redis import GROUP, STREAM, RedisRig, open_channel, open_stream
 from tests.servers import until
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
@@ -116,11 +116,11 @@ async def test_what_is_settled_is_acknowledged_and_nothing_else(stream: RedisRig
     emit = Emitted(stream)
     async with working(stream, emit):
         await emit.settles(await stream.feed(30))
-        await until(lambda: _is(pending(stream), 0), seconds=20, what="all are acknowledged")
+        await until(lambda: _is(pending(stream), 0), seconds=60, what="all are acknowledged")
         emit.gate.clear()
         await stream.feed(5)
         await within(lambda: emit.inside > 0, "an entry came to emit")
-        await until(lambda: _is(pending(stream), 5), seconds=20, what="five are in hand")
+        await until(lambda: _is(pending(stream), 5), seconds=60, what="five are in hand")
     assert await pending(stream) == 5
 
 
@@ -163,7 +163,7 @@ async def test_what_is_in_hand_longer_than_the_timeout_does_not_come_again(
     async with working(stream, one):
         keys = await stream.feed(20)
         await within(lambda: one.inside > 0, "an entry came to emit")
-        await until(lambda: _is(pending(stream), 20), seconds=20, what="all are in hand")
+        await until(lambda: _is(pending(stream), 20), seconds=60, what="all are in hand")
         async with working(stream, two):
             await asyncio.sleep(6.0)  # longer than the timeout
             one.gate.set()
@@ -197,7 +197,7 @@ async def test_entries_of_a_worker_that_was_killed_are_taken_over(stream: RedisR
     )
     try:
         assert worker.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await worker.stdout.readline()
     finally:
         worker.kill()
@@ -240,7 +240,7 @@ async def test_a_deleted_entry_holds_up_nothing(stream: RedisRig) -> None:
     emit = Emitted(stream)
     async with working(stream, emit):
         await emit.settles(keys[1:])
-        await until(lambda: _is(pending(stream), 0), seconds=20, what="nothing is pending")
+        await until(lambda: _is(pending(stream), 0), seconds=60, what="nothing is pending")
 
 
 # -- bounds -------------------------------------------------------------------------
@@ -254,7 +254,7 @@ async def test_a_worker_holds_a_bounded_number_of_entries(
     emit.gate.clear()
     keys = await stream.feed(300)
     async with working(stream, emit):
-        await until(lambda: _is(pending(stream), 60), seconds=20, what="the window is full")
+        await until(lambda: _is(pending(stream), 60), seconds=60, what="the window is full")
         await asyncio.sleep(1.5)  # longer than a read waits
         assert await pending(stream) == 60
         emit.gate.set()
