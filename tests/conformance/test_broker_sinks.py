@@ -141,7 +141,7 @@ async def test_core_nats_is_confirmed_by_the_server(tmp_path: Path) -> None:
         await client.flush()
         async with sending("nats", url=server.url, subject="out", jetstream=False) as sender:
             await asyncio.gather(*(sender.send(f"{n}") for n in range(50)))
-        ids = {(await inbox.next_msg(5)).headers["ce-id"] for _ in range(50)}
+        ids = {(await inbox.next_msg(30)).headers["ce-id"] for _ in range(50)}
         assert ids == {f"{n}" for n in range(50)}
         await client.close()
 
