@@ -181,6 +181,10 @@ async def test_retained_messages_come_on_request_only(rig: MqttRig, protocol: st
     async with working(rig, emit) as worker:
         await emit.settles(["-2"])
         assert emit.settled[0].attributes["mqttretained"] is True
+        await within(
+            lambda: "Received PUBACK from another" in rig.server.log.read_text(),
+            "the broker is told: what it is not told of comes again",
+        )
         await rig.server.restart()
         await within(lambda: len(worker.started) > 1, "it is live again")
         await emit.settles(await rig.feed(1))
