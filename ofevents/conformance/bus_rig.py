@@ -34,8 +34,9 @@ from ofevents.ports import (
     retry,
 )
 
-PATIENCE = 20.0
-"""Seconds that anything may take; a check fails after it."""
+PATIENCE = 60.0
+"""Seconds that anything may take; a check fails after it. Beside other work a group of Kafka
+takes half of it to form anew: a sidecar starts, a dead member's session ends, all join."""
 
 TOPIC = topics.event("default", "shop", "orders")
 OTHER = topics.event("default", "shop", "payments")
@@ -60,7 +61,8 @@ class BusRig(Protocol):
     ack_wait: float
 
     def make(self, **options: Any) -> Bus:
-        """A new connection to the same bus; `options` as in a ResolvedBus.
+        """A new connection to the same bus; `options` as in a ResolvedBus, `ack_wait` in
+        seconds in place of the rig's own.
 
         `max_bytes` bounds the events that the bus holds, in bytes; what it keeps of
         user topics beside them is bounded too, by a small multiple of it or 2 MiB.
@@ -149,6 +151,7 @@ class Taken:
 
     Attributes:
         seen: everything that was handed out, in order.
+        at: when, by the monotonic clock.
         open: what was handed out to a call that still runs.
         gate: while it is clear, nothing is settled and no call returns.
         verdicts: settled with these first, one each.
@@ -159,6 +162,7 @@ class Taken:
 
     def __init__(self, *verdicts: Verdict) -> None:
         self.seen: list[Received] = []
+        self.at: list[float] = []
         self.open: list[Received] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -170,6 +174,7 @@ class Taken:
     async def __call__(self, received: list[Received]) -> None:
         self.calls += 1
         self.seen += received
+        self.at += [time.monotonic()] * len(received)
         self.open += received
         self.most = max(self.most, len(self.open))
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from ofevents.conformance.bus_rig import (
     GROUP,
@@ -45,13 +44,12 @@ async def hands_out_again_after_the_delay(rig: BusRig) -> None:
     """RETRY after a delay comes again after it, with its attempt counted; DONE never."""
     async with ensured(rig) as bus:
         taken = Taken(retry(1.0), retry())
-        began = time.monotonic()
         async with consuming(bus, taken):
             await bus.publish(TOPIC, *messages("1"))
             await within(lambda: len(taken.seen) >= 3, "a retried message comes again")
             await never(lambda: len(taken.seen) > 3, "a message that is DONE came again", 0.5)
     require([one.attempt for one in taken.seen] == [1, 2, 3], "attempts are counted from 1")
-    require(time.monotonic() - began >= 1.0, "it came again before its delay")
+    require(taken.at[1] - taken.at[0] >= 1.0, "it came again before its delay")
 
 
 async def never_gives_a_message_up(rig: BusRig) -> None:
@@ -119,9 +117,12 @@ async def hands_out_again_what_a_handler_leaves(rig: BusRig) -> None:
 
 
 async def gives_back_when_cancelled(rig: BusRig) -> None:
-    """Cancelled: the handlers are cancelled, and another consumer gets it at once."""
+    """Cancelled: the handlers are cancelled, and another consumer gets it at once.
+
+    At once is long before the ack wait, and long after whatever else holds a machine up.
+    """
     wanted = ids(width(rig, 20))
-    async with ensured(rig) as bus:
+    async with ensured(rig, ack_wait=30.0) as bus:
         taken = Taken()
         taken.gate.clear()
         async with consuming(bus, taken):
@@ -130,7 +131,7 @@ async def gives_back_when_cancelled(rig: BusRig) -> None:
         require(taken.calls == 0, "the handlers are cancelled")
         again = Taken()
         async with consuming(bus, again):
-            await again.gets(wanted, seconds=min(5.0, rig.ack_wait / 2))
+            await again.gets(wanted, seconds=10.0)
 
 
 async def drains_when_stopped(rig: BusRig) -> None:
@@ -191,7 +192,7 @@ async def holds_a_message_as_long_as_it_is_open(rig: BusRig) -> None:
             await slow.gets(["1"])
             async with consuming(second, other):
                 for _ in range(2):
-                    await never(twice, "an open message came again", 1.7 * rig.ack_wait)
+                    await never(twice, "an open message came again", 1.4 * rig.ack_wait)
                     running.stop.set()
                 slow.gate.set()
                 await within(lambda: slow.calls == 0, "the handler ends")
@@ -236,7 +237,7 @@ async def leaks_nothing(rig: BusRig) -> None:
     await within(
         lambda: not (asyncio.all_tasks() - before),
         f"no task is left (there is {asyncio.all_tasks() - before})",
-        5.0,
+        15.0,
     )
 
 

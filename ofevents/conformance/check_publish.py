@@ -31,8 +31,9 @@ from ofevents.errors import BadEvent, Disconnected, TooLarge
 from ofevents.event import Event
 from ofevents.ports import Consumer, Delivery, Message, Payload
 
-DEADLINE = 12.0
-"""Seconds in which a publish has an answer, whatever happens to the server."""
+DEADLINE = 20.0
+"""Seconds in which a publish has an answer, whatever happens to the server: a driver's own
+deadline, and what a busy machine adds to it."""
 
 EVENTS = (
     event("json", data=b'{"a" : 1.50 ,\n "b":[ ]}'),
@@ -151,9 +152,13 @@ async def deduplicates(rig: BusRig) -> None:
 
 
 async def keeps_back_until_due(rig: BusRig) -> None:
-    """A delivery that is due later is counted, kept back by the bus, and stored once."""
+    """A delivery that is due later is counted, kept back by the bus, and stored once.
+
+    It is later than both its publishes, which are two messages otherwise, and than the
+    consumer is there, before whom nothing comes early: a Kafka group has to be joined.
+    """
     async with ensured(rig, Consumer(INBOX, (INBOX,))) as bus:
-        due = time.time() + 1.5
+        due = time.time() + (3.0 if rig.features.wide else 6.0)
         for _ in range(2):
             await bus.publish(INBOX, owed(event("late"), due=due))
         await bus.publish(INBOX, owed(event("soon")))
@@ -261,7 +266,9 @@ async def reads_strangers(rig: BusRig) -> None:
             await rig.foreign(TOPIC, {**headers, "content-type": "application/json"}, b"[1]")
         taken = Taken()
         async with consuming(bus, taken):
-            await within(lambda: len(taken.seen) >= wanted, "everything is handed out")
+            await within(
+                lambda: len({one.raw for one in taken.seen}) >= wanted, "everything is handed out"
+            )
         came = {one.raw: one for one in taken.seen}
         sent = (b"\xff\xfe garbage", good.to_json(), b"[1]")[:wanted]
         require(set(came) == set(sent), f"raw is what the stranger sent, not {list(came)}")

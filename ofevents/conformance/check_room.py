@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 from ofevents.conformance.bus_rig import (
     DEAD,
     GROUP,
     INBOX,
+    PATIENCE,
     TOPIC,
     USER,
     BusRig,
@@ -24,7 +28,7 @@ from ofevents.conformance.bus_rig import (
 )
 from ofevents.conformance.verdict import NotConformant, require
 from ofevents.errors import BusFull
-from ofevents.ports import DONE, Consumer
+from ofevents.ports import DONE, Bus, Consumer
 
 
 async def refuses_when_full_and_purges_settled(rig: BusRig) -> None:
@@ -99,9 +103,17 @@ async def keeps_settled_events_for_replay(rig: BusRig) -> None:
         await bus.publish(INBOX, owed(event("owed")))
         await drained(bus, wanted=ids(5))
         await drained(bus, INBOX, INBOX, wanted=["owed"])
-        report = {one.topic: one.messages for one in (await bus.inspect()).topics}
+        report, deadline = await _held(bus), time.monotonic() + PATIENCE
+        while report.get(INBOX, 0):  # a server may be at an acknowledgement after its answer
+            require(time.monotonic() < deadline, f"settled deliveries leave the inbox: {report}")
+            await asyncio.sleep(0.05)
+            report = await _held(bus)
         require(report.get(TOPIC) == 5, f"settled events are kept: {report}")
-        require(report.get(INBOX, 0) == 0, f"settled deliveries leave the inbox: {report}")
+
+
+async def _held(bus: Bus) -> dict[str, int]:
+    """Messages by topic."""
+    return {one.topic: one.messages for one in (await bus.inspect()).topics}
 
 
 ROOM = (

@@ -22,8 +22,9 @@ from ofevents.errors import Disconnected, TemporaryError
 
 __all__ = ["CHECKS", "Check", "NotConformant", "SourceRig"]
 
-STOP = 5.0
-"""Seconds in which a cancelled worker has ended (Ctrl-C in `ofevents run`)."""
+STOP = 15.0
+"""Seconds in which a cancelled worker has ended (Ctrl-C in `ofevents run`): the two or three that
+closing a connection may take, and a busy machine's pause."""
 
 
 async def delivers(rig: SourceRig) -> None:
@@ -195,9 +196,11 @@ async def shares_work(rig: SourceRig) -> None:
             while not (one.settled and two.settled):
                 require(time.monotonic() < deadline, "one of two workers got nothing")
                 await all_of(await rig.feed(20))
-            before = len(got())
-            await all_of(await rig.feed(100))
-            require(len(got()) - before == 100, "two workers that both run emitted a record twice")
+            keys = await rig.feed(100)
+            await all_of(keys)
+            # What was fed while the second one joined may come twice, and late.
+            twice = [key for key in set(keys) if got().count(key) > 1]
+            require(not twice, f"two workers that both run emitted a record twice: {twice}")
         await one.settles(await rig.feed(50))
 
 

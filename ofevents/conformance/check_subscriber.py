@@ -19,8 +19,10 @@ from ofevents.event import Event
 from ofevents.ports import Delivery, Payload, Subscriber
 
 SUBSCRIBER: Final = "check/suite/subscriber"
-_DEADLINE: Final = 10.0
+_DEADLINE: Final = 60.0
 _BROKEN_WITHIN: Final = 15.0
+_AT_ONCE: Final = 10.0
+"""Far from a delivery's timeout, which would end a call that goes on in spite of its cancelling."""
 
 
 class Rig(Protocol):
@@ -203,7 +205,8 @@ async def a_batch_arrives_in_order(rig: Rig) -> None:
 async def broken_is_temporary_and_heals(rig: Rig) -> None:
     """While the counterpart is gone TemporaryError is raised in time; then it goes on."""
     async with rig.open(ResolvedDelivery(timeout=5.0)) as subscriber:
-        await subscriber.deliver(_delivery(_event("before")))
+        # The timeout is for what nobody answers; the first connection may take longer.
+        await _deliver_at_last(subscriber, _delivery(_event("before")))
         await rig.break_()
         try:
             async with asyncio.timeout(_BROKEN_WITHIN):
@@ -220,14 +223,14 @@ async def broken_is_temporary_and_heals(rig: Rig) -> None:
 
 
 async def _deliver_at_last(subscriber: Subscriber, delivery: Delivery) -> None:
-    """Deliver, however often it takes until the counterpart is back."""
+    """Deliver, however often it takes until the counterpart is there."""
     deadline = asyncio.get_running_loop().time() + _DEADLINE
     while True:
         try:
             await subscriber.deliver(delivery)
         except TemporaryError as error:
             late = asyncio.get_running_loop().time() > deadline
-            assert not late, f"it does not heal after a restart: {error}"
+            assert not late, f"nothing gets through though the counterpart is there: {error}"
             await asyncio.sleep(0.05)
         else:
             return
@@ -242,7 +245,7 @@ async def cancelled_calls_leave_nothing(rig: Rig) -> None:
             for _ in range(number % 5):
                 await asyncio.sleep(0)
             call.cancel()
-            _, late = await asyncio.wait({call}, timeout=_DEADLINE)
+            _, late = await asyncio.wait({call}, timeout=_AT_ONCE)
             assert not late, "a cancelled deliver must end"
         await subscriber.deliver(_delivery(_event("next")))
     await _arrival(rig, "next")

@@ -21,8 +21,9 @@ from ofevents.errors import Disconnected, TemporaryError
 from ofevents.event import Event, check_attributes
 from ofevents.ports import Reply, Source, SourceFeatures, Store
 
-PATIENCE = 30.0
-"""Seconds that anything may take; a check fails after it."""
+PATIENCE = 60.0
+"""Seconds that anything may take; a check fails after it. Beside other work that is a sidecar
+that asks its app again after a gRPC backoff, and a Kafka group that forms anew behind it."""
 
 
 class SourceRig(Protocol):

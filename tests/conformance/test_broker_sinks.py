@@ -22,6 +22,7 @@ from ofevents.errors import Misconfigured, OfeventsError, PermanentError, TooLar
 from ofevents.event import Event
 from ofevents.ports import Delivery
 from ofevents.subscriber import TimedOut, open_subscriber
+from ofevents_adapters import nats_connection
 from tests.conformance.rigs.sinks import MqttReader, RabbitmqReader, read_redis, read_stream
 from tests.servers import until
 from tests.servers.mosquitto import Mosquitto
@@ -29,7 +30,7 @@ from tests.servers.nats import NatsServer
 from tests.servers.rabbitmq import RabbitmqServer
 from tests.servers.redis import RedisServer
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 
 class Sender:
@@ -48,6 +49,18 @@ class Sender:
         except OfeventsError as error:
             return error
         raise AssertionError("the broker was expected not to take it")
+
+    async def insists(self, id: str) -> None:
+        """As a Trigger does: a short timeout may be over before a slow machine has an answer."""
+
+        async def taken() -> bool:
+            try:
+                await self.send(id)
+            except Unavailable:
+                return False
+            return True
+
+        await until(taken, seconds=60, what=f"{id} is taken")
 
 
 @asynccontextmanager
@@ -128,25 +141,27 @@ async def test_core_nats_is_confirmed_by_the_server(tmp_path: Path) -> None:
         await client.flush()
         async with sending("nats", url=server.url, subject="out", jetstream=False) as sender:
             await asyncio.gather(*(sender.send(f"{n}") for n in range(50)))
-        ids = {(await inbox.next_msg(5)).headers["ce-id"] for _ in range(50)}
+        ids = {(await inbox.next_msg(30)).headers["ce-id"] for _ in range(50)}
         assert ids == {f"{n}" for n in range(50)}
         await client.close()
 
 
-async def test_a_server_that_answers_nothing_is_given_up_in_time(tmp_path: Path) -> None:
+async def test_a_server_that_answers_nothing_is_given_up_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_connection, "_PING", 60)  # so that no ping gives it up instead
     async with NatsServer(tmp_path) as server:
         client = await nats.connect(server.url)
         await client.jetstream().add_stream(name="ALL", subjects=["out"])
         await client.close()
         async with sending("nats", timeout=1.0, url=server.url, subject="out") as sender:
-            await sender.send("before")
+            await sender.insists("before")
             await server.freeze()
             began = asyncio.get_running_loop().time()
-            error = await sender.fails("during")
-            assert asyncio.get_running_loop().time() - began < 3.0
-            assert isinstance(error, Unavailable), repr(error)
+            is_only(TimedOut, await sender.fails("during"), "within 1 s")
+            assert asyncio.get_running_loop().time() - began < 20, "without it, after two pings"
             server.thaw()
-            await sender.send("after")
+            await sender.insists("after")
 
 
 # -- MQTT -----------------------------------------------------------------------
@@ -197,7 +212,7 @@ async def _arrive(reader: MqttReader, *ids: str) -> None:
     async def there() -> bool:
         return [event.id for event in await reader()] == list(ids)
 
-    await until(there, seconds=20, what=f"{ids} and nothing else")
+    await until(there, seconds=60, what=f"{ids} and nothing else")
 
 
 # -- RabbitMQ -------------------------------------------------------------------
@@ -304,11 +319,11 @@ async def test_redis_that_answers_nothing_is_given_up_in_time(tmp_path: Path) ->
     async with RedisServer(tmp_path) as server:
         spec = {"redisHost": server.address, "stream": "paid"}
         async with sending("redis", timeout=1.0, **spec) as sender:
-            await sender.send("before")
+            await sender.insists("before")
             await server.freeze()
             error = await sender.fails("during")
             assert isinstance(error, TimedOut | Unavailable), repr(error)
             server.thaw()
-            await sender.send("after")
-        ids = [event.id for event in await read_redis(server.address)]
+            await sender.insists("after")
+        ids = dict.fromkeys(event.id for event in await read_redis(server.address))
         assert [id for id in ids if id != "during"] == ["before", "after"]

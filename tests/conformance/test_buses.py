@@ -17,6 +17,7 @@ DAPR = ("dapr_kafka", "dapr_jetstream", "dapr_redis", "dapr_memory")
 BUSES = (*(name for name in registry.names("ofevents.buses") if name != "dapr"), *DAPR)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
 @pytest.mark.parametrize("name", BUSES)
 async def test_bus(name: str, check: Check) -> None:

@@ -20,6 +20,8 @@ from tests.conformance.rigs.dapr_sinks import dapr_app
 from tests.servers.daprd import Daprd
 from tests.servers.sink import Answer, Sink
 
+pytestmark = pytest.mark.timeout(120)
+
 EVENT = Event.create(
     id="7",
     source="/shop",

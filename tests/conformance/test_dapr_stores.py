@@ -17,6 +17,7 @@ from tests.conformance.rigs.dapr import DaprRig
 from tests.servers.postgres import PostgresServer
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("check", STORE, ids=lambda check: check.name)
 @pytest.mark.parametrize("version", ["v1", "v2"])
 async def test_postgresql(version: str, check: Check) -> None:

@@ -30,7 +30,7 @@ from tests.conformance.rigs.kafka_member import SESSION
 from tests.e2e.processes import Program
 from tests.servers import until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(360)
 
 MEMBER = Path(kafka_member.__file__)
 PARTITIONS = 4
@@ -89,7 +89,7 @@ class Group:
         def settles() -> bool:
             return len({p for p, _ in self.places("settled", name)[before:]}) >= partitions
 
-        await until(settles, seconds=30, what=f"{name} settles records of {partitions} partitions")
+        await until(settles, seconds=60, what=f"{name} settles records of {partitions} partitions")
 
     async def feed(self) -> None:
         """Write to every partition in turn, until cancelled."""
@@ -137,7 +137,7 @@ class Group:
         asked = [TopicPartition(self.rig.topic, one) for one in list(self.produced)]
         while True:
             try:
-                answer = await asyncio.to_thread(self._position.committed, asked, 10)
+                answer = await asyncio.to_thread(self._position.committed, asked, 30)
             except KafkaException as error:
                 if error.args[0].code() not in COORDINATOR_MOVES:
                     raise
@@ -167,7 +167,7 @@ class Group:
             return written <= set(self.places("settled"))
 
         try:
-            await until(nothing_missing, seconds=40, what=f"{len(written)} records are settled")
+            await until(nothing_missing, seconds=90, what=f"{len(written)} records are settled")
         except TimeoutError as error:
             missing = Counter(partition for partition, _ in written - set(self.places("settled")))
             error.add_note(f"missing: {missing}, committed: {self._committed}")
@@ -223,7 +223,7 @@ async def test_in_good_order_little_comes_twice(tmp_path: Path) -> None:
         await made.grow(PARTITIONS + 2)
         await until(
             lambda: set(range(PARTITIONS + 2)) <= {p for p, _ in made.places("settled")},
-            seconds=30,
+            seconds=60,
             what="records of the added partitions are settled",
         )
         assert await two.terminate() == 0

@@ -30,7 +30,7 @@ from tests.servers.registry import SchemaRegistry
 from tests.servers.sink import Certificates
 from tests.unit.adapters.kafka_schemas import MONEY, ORDER, ORDER_JSON, message, order
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ class Reading:
                 await asyncio.sleep(0.2)
 
     async def emitted(self, count: int) -> list[Event]:
-        await until(lambda: len(self.events) >= count, seconds=30, what=f"{count} events")
+        await until(lambda: len(self.events) >= count, seconds=60, what=f"{count} events")
         assert len(self.events) == count
         return self.events
 
@@ -197,14 +197,14 @@ async def test_a_registry_that_is_away_is_waited_for_and_nothing_is_lost_or_out_
     await kafka.produce(name, [{"value": frame + bytes([2 * n])} for n in range(20)])
     await registry.http.stop()
     async with reading(kafka, name, url=registry.url) as made:
-        await until(lambda: len(made.lost) > 0, seconds=30, what="Disconnected")
+        await until(lambda: len(made.lost) > 0, seconds=60, what="Disconnected")
         assert f"schema registry {registry.url}" in str(made.lost[0])
         registry.broken = 503
         seen = len(made.lost)
         await registry.http.start()
         await until(
             lambda: any("HTTP status code 503" in str(one) for one in made.lost[seen:]),
-            seconds=30,
+            seconds=60,
             what="a 503 is Disconnected, too",
         )
         assert made.events == []

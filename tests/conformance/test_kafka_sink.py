@@ -19,7 +19,7 @@ from tests.conformance.rigs.sinks import KafkaReader
 from tests.servers import free_port, until
 from tests.servers.kafka import PASSWORD, USER, KafkaServer
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,13 @@ async def test_a_large_event_costs_no_small_one_beside_it(kafka: KafkaServer, to
     assert {type(said) for said in answers if said is not None} == {TooLarge}
     assert "30000 bytes" in str(next(said for said in answers if said is not None))
     reader = KafkaReader(kafka.brokers, topic)
-    ids = [one.id for one in await reader()]
-    assert sorted(ids) == sorted({one.id for one in many} - large)
+    small = {one.id for one in many} - large
+
+    async def there() -> bool:
+        return {one.id for one in await reader()} >= small
+
+    await until(there, seconds=60, what="what is small is in the topic")
+    assert sorted(one.id for one in await reader()) == sorted(small)
     reader.close()
 
 
@@ -72,10 +77,16 @@ async def test_a_key_decides_the_partition_as_in_java(kafka: KafkaServer, topic:
     async with sink(kafka.brokers, topic) as made:
         await made.send(event("one"), "21")
         await made.send(event("two"), "foobar")
-    found = {}
-    for partition in range(6):
-        reader = KafkaReader(kafka.brokers, topic, partition)
-        found |= {one.id: partition for one in await reader()}
+    found: dict[str, int] = {}
+    readers = [KafkaReader(kafka.brokers, topic, partition) for partition in range(6)]
+
+    async def both() -> bool:
+        for partition, reader in enumerate(readers):
+            found.update({one.id: partition for one in await reader()})
+        return len(found) == 2
+
+    await until(both, seconds=60, what="both events are in the topic")
+    for reader in readers:
         reader.close()
     # Utils.murmur2 of Kafka's own tests: "21" -> -973932308, "foobar" -> -790332482
     expected = {"one": -973932308, "two": -790332482}
@@ -88,7 +99,7 @@ async def test_a_refused_login_is_misconfigured_at_once_and_heals(
     login = {"saslUsername": USER, "saslPassword": PASSWORD}
     wrong = {**login, "saslPassword": "wrong"}
     async with sink(kafka.sasl_brokers, topic, timeout=30.0, **wrong) as made:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(25):  # less than the timeout of one
             with pytest.raises(Misconfigured, match=f"{topic}.*uthentication"):
                 await made.send(event("one"), None)
             with pytest.raises(Misconfigured):
@@ -121,10 +132,11 @@ async def test_a_topic_that_is_not_there_is_misconfigured_until_it_is(kafka: Kaf
 
 async def test_nobody_there_is_said_with_the_reason_within_the_time() -> None:
     began = asyncio.get_running_loop().time()
-    async with sink(f"127.0.0.1:{free_port()}", "paid", timeout=2.0) as made:
+    async with sink(f"127.0.0.1:{free_port()}", "paid", timeout=4.0) as made:
         with pytest.raises(Unavailable, match="Connection refused"):
             await made.send(event("one"), None)
-    assert 1.5 < asyncio.get_running_loop().time() - began < 15
+    # librdkafka's own timeouts are of a minute and more.
+    assert 3.0 < asyncio.get_running_loop().time() - began < 30
 
 
 async def test_an_order_of_each_key_outlives_a_broker_that_is_killed(
@@ -148,14 +160,14 @@ async def test_an_order_of_each_key_outlives_a_broker_that_is_killed(
             tasks.create_task(keep_on(made, key))
         for _ in range(2):
             count = sum(sent.values())
-            await until(lambda count=count: sum(sent.values()) > count + 100, seconds=40, what="on")
+            await until(lambda count=count: sum(sent.values()) > count + 100, seconds=90, what="on")
             await kafka.restart()
         count = sum(sent.values())
-        await until(lambda: sum(sent.values()) > count + 100, seconds=40, what="it goes on")
+        await until(lambda: sum(sent.values()) > count + 100, seconds=90, what="it goes on")
         done.set()
     reader = KafkaReader(kafka.brokers, topic)
     await until(
-        lambda: _all_there(reader, sent), seconds=20, what="every confirmed event is in the topic"
+        lambda: _all_there(reader, sent), seconds=60, what="every confirmed event is in the topic"
     )
     for key in sent:
         numbers = [

@@ -17,7 +17,7 @@ from ofevents.errors import ConfigError, Disconnected
 from tests.conformance.rigs.mqtt import MqttRig
 from tests.servers.mosquitto import Mosquitto
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 SECRET = "geheim und lang"
 

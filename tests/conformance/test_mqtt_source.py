@@ -19,7 +19,7 @@ from tests.conformance.rigs.doomed import doomed
 from tests.conformance.rigs.mqtt import IDENTITY, MqttRig, open_qos1
 from tests.servers.mosquitto import Mosquitto
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 VERSIONS = pytest.mark.parametrize("protocol", ["3.1.1", "5"])
 
@@ -181,6 +181,10 @@ async def test_retained_messages_come_on_request_only(rig: MqttRig, protocol: st
     async with working(rig, emit) as worker:
         await emit.settles(["-2"])
         assert emit.settled[0].attributes["mqttretained"] is True
+        await within(
+            lambda: "Received PUBACK from another" in rig.server.log.read_text(),
+            "the broker is told: what it is not told of comes again",
+        )
         await rig.server.restart()
         await within(lambda: len(worker.started) > 1, "it is live again")
         await emit.settles(await rig.feed(1))
@@ -215,14 +219,16 @@ async def test_a_worker_that_reads_nothing_for_long_keeps_its_connection(
     rig: MqttRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mqtt_session, "IN_FLIGHT", 5)
-    monkeypatch.setattr(mqtt_connection, "PING", 0.2)
-    monkeypatch.setattr(mqtt_connection, "KEEP_ALIVE", 1)
+    # The broker ends a connection that is silent for 1.5 times the keep alive; we end one
+    # without an answer to two pings, for which a busy broker needs its time.
+    monkeypatch.setattr(mqtt_connection, "PING", 1.5)
+    monkeypatch.setattr(mqtt_connection, "KEEP_ALIVE", 3)
     emit = Emitted(rig)
     emit.gate.clear()
     async with working(rig, emit) as worker:
         keys = await rig.feed(50)
         await within(lambda: emit.inside > 0, "a message came to emit")
-        await asyncio.sleep(2.0)  # twice the keep alive, ten pings
+        await asyncio.sleep(6.0)  # twice the keep alive
         emit.gate.set()
         await emit.settles(keys)
         assert not worker.lost
@@ -311,11 +317,14 @@ async def test_a_broker_that_hangs_is_lost(rig: MqttRig, monkeypatch: pytest.Mon
     async with working(rig, Emitted(rig)) as worker:
         await rig.server.freeze()
         try:
-            await within(lambda: len(worker.lost) > 1, "Disconnected was raised, and again")
+            # Of a busy broker's answer, too, so short a wait may be over.
+            for why in ("has not answered", "no answer within"):
+                await within(
+                    lambda why=why: any(why in str(error) for error in worker.lost),  # type: ignore[misc]
+                    f"Disconnected was raised: {why}",
+                )
         finally:
             rig.server.thaw()
-        assert "has not answered" in str(worker.lost[0])
-        assert "no answer within" in str(worker.lost[1])
         await within(lambda: len(worker.started) > 1, "started was called again")
 
 

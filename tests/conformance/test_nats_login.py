@@ -23,7 +23,7 @@ from tests.conformance.rigs.nats import IDENTITY, STREAM, NatsRig
 from tests.servers import free_port
 from tests.servers.nats import NatsServer
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 SECRET = "geheim-und-lang"
 

@@ -24,9 +24,10 @@ from ofevents_adapters import rabbitmq_connection, rabbitmq_session, settle
 from tests.conformance.rigs import rabbitmq
 from tests.conformance.rigs.doomed import doomed
 from tests.conformance.rigs.rabbitmq import RabbitmqRig
+from tests.servers import until
 from tests.servers.rabbitmq import RabbitmqServer
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 SECRET = "geheim-und-lang"
 
@@ -127,6 +128,11 @@ async def test_what_a_killed_worker_had_in_hand_comes_again(rig: RabbitmqRig) ->
     async with doomed("rabbitmq", rig.identity, rig.document()) as worker:
         offered = await worker.offered(1)
         await worker.kill()
+
+    async def given_back() -> bool:
+        return await ready(rig) == len(keys)
+
+    await until(given_back, seconds=60, what="the broker has noticed its end")
     emit = Emitted(rig)
     async with working(rig, emit):
         await emit.settles(keys)
@@ -313,11 +319,14 @@ async def test_a_server_that_hangs_is_lost(
     async with working(rig, Emitted(rig)) as worker:
         rig.server.freeze()
         try:
-            await within(lambda: len(worker.lost) > 1, "Disconnected was raised, and again")
+            # Of a busy server's answer, too, so short a wait may be over.
+            for why in ("looking at the queue: no answer", "cannot be reached"):
+                await within(
+                    lambda why=why: any(why in str(error) for error in worker.lost),  # type: ignore[misc]
+                    f"Disconnected was raised: {why}",
+                )
         finally:
             rig.server.thaw()
-        assert "looking at the queue: no answer" in str(worker.lost[0])
-        assert "cannot be reached" in str(worker.lost[1])
         await within(lambda: len(worker.started) > 1, "started was called again")
 
 

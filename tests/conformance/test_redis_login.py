@@ -21,7 +21,7 @@ from tests.conformance.rigs.redis import IDENTITY, RedisRig
 from tests.servers import free_port, until
 from tests.servers.redis import RedisSentinel, RedisServer
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 SECRET = "geheim-und-lang"
 READER = "+@connection +xreadgroup +xautoclaim +xclaim +xack +xgroup +xinfo"
@@ -159,7 +159,7 @@ async def watched_pair(folder: Path) -> AsyncIterator[Pair]:
         for each in sentinels:
             await stack.enter_async_context(each)
         pair = Pair([master, replica], sentinels)
-        await until(pair.watched, seconds=20, what="the Sentinels know each other")
+        await until(pair.watched, seconds=60, what="the Sentinels know each other")
         yield pair
 
 
@@ -174,7 +174,7 @@ async def test_a_fail_over_is_followed(tmp_path: Path) -> None:
         async with working(rig, emit) as worker:
             before = await rig.feed(20)
             await emit.settles(before)
-            await until(pair.replicated, seconds=20, what="the replica has all")
+            await until(pair.replicated, seconds=60, what="the replica has all")
             await master.kill()
             await within(lambda: bool(worker.lost), "Disconnected was raised")
             await within(lambda: replica.address in worker.started[-1], "the replica is found")
@@ -222,7 +222,7 @@ async def cluster(folder: Path) -> AsyncIterator[list[RedisServer]]:
                     states.append(str(await client.execute_command("CLUSTER INFO")))
             return all("ok" in state and "cluster_size': '2" in state for state in states)
 
-        await until(joined, seconds=20, what="the cluster is whole")
+        await until(joined, seconds=60, what="the cluster is whole")
         yield nodes
 
 

@@ -20,7 +20,7 @@ from ofevents_adapters import redis_channel, redis_stream
 from tests.conformance.rigs.redis import GROUP, STREAM, RedisRig, open_channel, open_stream
 from tests.servers import until
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
@@ -116,11 +116,11 @@ async def test_what_is_settled_is_acknowledged_and_nothing_else(stream: RedisRig
     emit = Emitted(stream)
     async with working(stream, emit):
         await emit.settles(await stream.feed(30))
-        await until(lambda: _is(pending(stream), 0), seconds=20, what="all are acknowledged")
+        await until(lambda: _is(pending(stream), 0), seconds=60, what="all are acknowledged")
         emit.gate.clear()
         await stream.feed(5)
         await within(lambda: emit.inside > 0, "an entry came to emit")
-        await until(lambda: _is(pending(stream), 5), seconds=20, what="five are in hand")
+        await until(lambda: _is(pending(stream), 5), seconds=60, what="five are in hand")
     assert await pending(stream) == 5
 
 
@@ -132,11 +132,11 @@ async def test_what_emit_refuses_comes_again_after_its_delay(stream: RedisRig) -
     emit = Emitted(stream)
     emit.failures = [TemporaryError("the bus is full", delay=1.0)]
     keys = await stream.feed(3)
+    began = time.monotonic()  # once it is live, emit may have been called
     async with working(stream, emit):
         await within(lambda: not emit.failures, "emit was called")
-        began = time.monotonic()
         await emit.settles(keys)
-        assert 0.8 < time.monotonic() - began < 15
+        assert 1.0 <= time.monotonic() - began < 30, "not as late as what a dead worker had"
 
 
 async def test_a_stopped_worker_gives_back_at_once(stream: RedisRig) -> None:
@@ -156,15 +156,16 @@ async def test_a_stopped_worker_gives_back_at_once(stream: RedisRig) -> None:
 async def test_what_is_in_hand_longer_than_the_timeout_does_not_come_again(
     stream: RedisRig,
 ) -> None:
-    stream.fields |= {"processingTimeout": "1s", "redeliverInterval": "100ms"}
+    # Both workers stand still with a busy machine, and the other one may wake first.
+    stream.fields |= {"processingTimeout": "4s", "redeliverInterval": "100ms"}
     one, two = Emitted(stream), Emitted(stream)
     one.gate.clear()
     async with working(stream, one):
         keys = await stream.feed(20)
         await within(lambda: one.inside > 0, "an entry came to emit")
-        await until(lambda: _is(pending(stream), 20), seconds=20, what="all are in hand")
+        await until(lambda: _is(pending(stream), 20), seconds=60, what="all are in hand")
         async with working(stream, two):
-            await asyncio.sleep(3.0)  # three times the timeout
+            await asyncio.sleep(6.0)  # longer than the timeout
             one.gate.set()
             await one.settles(keys)
     assert not two.offered and len(one.offered) == 20
@@ -196,7 +197,7 @@ async def test_entries_of_a_worker_that_was_killed_are_taken_over(stream: RedisR
     )
     try:
         assert worker.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await worker.stdout.readline()
     finally:
         worker.kill()
@@ -239,7 +240,7 @@ async def test_a_deleted_entry_holds_up_nothing(stream: RedisRig) -> None:
     emit = Emitted(stream)
     async with working(stream, emit):
         await emit.settles(keys[1:])
-        await until(lambda: _is(pending(stream), 0), seconds=20, what="nothing is pending")
+        await until(lambda: _is(pending(stream), 0), seconds=60, what="nothing is pending")
 
 
 # -- bounds -------------------------------------------------------------------------
@@ -253,7 +254,7 @@ async def test_a_worker_holds_a_bounded_number_of_entries(
     emit.gate.clear()
     keys = await stream.feed(300)
     async with working(stream, emit):
-        await until(lambda: _is(pending(stream), 60), seconds=20, what="the window is full")
+        await until(lambda: _is(pending(stream), 60), seconds=60, what="the window is full")
         await asyncio.sleep(1.5)  # longer than a read waits
         assert await pending(stream) == 60
         emit.gate.set()
@@ -298,6 +299,7 @@ async def test_what_finds_no_room_is_dropped_and_told(
     channel: RedisRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_channel, "WAITING", 20)
+    monkeypatch.setattr(redis_channel, "_TELL", 0.0)  # each is told
     emit = Emitted(channel)
     emit.gate.clear()
     with capture_logs() as logs:
@@ -305,7 +307,8 @@ async def test_what_finds_no_room_is_dropped_and_told(
             await channel.feed(1)
             await within(lambda: emit.inside > 0, "a message came to emit")
             await channel.feed(50)
-            await within(lambda: any(one["event"] == "refused" for one in logs), "it is told")
+            # All 50 have come: what comes when the gate is open finds room.
+            await within(lambda: sum(one["event"] == "refused" for one in logs) == 30, "it is told")
             emit.gate.set()
             await within(lambda: len(emit.settled) == 21, "one, and as many as there is room for")
             await emit.settles(await channel.feed(5))
@@ -340,10 +343,10 @@ async def test_a_server_that_hangs_is_lost(kind: str) -> None:
 
 
 async def test_a_quiet_channel_stays(channel: RedisRig) -> None:
-    channel.fields["readTimeout"] = "500ms"
+    channel.fields["readTimeout"] = "2s"
     emit = Emitted(channel)
     async with working(channel, emit) as worker:
-        await asyncio.sleep(2.5)  # five times the time that an answer may take
+        await asyncio.sleep(5.0)  # more than twice the time that an answer may take
         await emit.settles(await channel.feed(2))
     assert not worker.lost and len(worker.started) == 1
 

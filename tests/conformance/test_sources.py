@@ -44,7 +44,7 @@ def _module(name: str) -> str:
     return f"tests.conformance.rigs.{_MODULES.get(name, name)}"
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
 @pytest.mark.parametrize(("name", "variant"), RIGS)
 async def test_source(name: str, variant: str, check: Check) -> None:

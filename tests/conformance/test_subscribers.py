@@ -35,6 +35,7 @@ def shared_servers() -> Iterator[None]:
     asyncio.run(sinks.close())
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("rig", RIGS, ids=lambda rig: rig.__name__)
 async def test_subscriber(
@@ -44,6 +45,7 @@ async def test_subscriber(
         await check(made)
 
 
+@pytest.mark.timeout(120)
 async def test_a_function_in_another_process() -> None:
     ids = [f"event {n}" for n in range(500)]
     async with (
@@ -67,5 +69,5 @@ async def _count(sink: SinkProcess, ids: list[str]) -> None:
     async def all_arrived() -> bool:
         return len(await sink.ids()) >= len(ids)
 
-    await until(all_arrived, seconds=30, what=f"{len(ids)} events arrive")
+    await until(all_arrived, seconds=60, what=f"{len(ids)} events arrive")
     assert sorted(await sink.ids()) == sorted(ids), "each arrives once"

@@ -266,7 +266,7 @@ async def open_redis() -> AsyncIterator[DaprRig]:
 
         settings = {
             "redisHost": server.address,
-            "processingTimeout": "3s",
+            "processingTimeout": "5s",
             "redeliverInterval": "1s",
         }
         component = ("pubsub.redis", settings)

@@ -26,8 +26,8 @@ from ofevents.clock import SystemClock
 from ofevents.event import Event
 from ofevents.ports import Reply, SourceIdentity
 
-PATIENCE = 30.0
-"""Seconds that anything may take."""
+PATIENCE = 60.0
+"""Seconds that anything may take, the start of Python among it."""
 
 
 class Doomed:

@@ -21,7 +21,8 @@ class JetStreamRig:
 
     features = JetStreamBus.features
     breakable = True
-    ack_wait = 2.0
+    ack_wait = 5.0
+    """What is open is extended each third of it: a pause of the other two lets it come again."""
 
     def __init__(self, server: NatsServer) -> None:
         self.server = server

@@ -40,8 +40,9 @@ class KafkaRig:
         spec = KafkaSpec(
             brokers=[self.server.brokers],
             topic=self.topic,
-            # The server of the tests allows it; a rebalance after a crash is then quick.
-            config={"session.timeout.ms": "3000", "heartbeat.interval.ms": "300"},
+            # A rebalance after a crash is quicker than by default, and a busy machine's pause
+            # is no crash.
+            config={"session.timeout.ms": "6000", "heartbeat.interval.ms": "300"},
         )
         identity = SourceIdentity("default", self.topic, "kafka", "orders")
         return kafka.KafkaSource(spec, identity, clock=SystemClock())

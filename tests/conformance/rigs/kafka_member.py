@@ -28,8 +28,9 @@ IN_FLIGHT: Final = 400
 BATCH: Final = 20
 DELAY: Final = 0.03
 """Seconds that each emit takes."""
-SESSION: Final = 1.5
-"""Seconds after which the group takes a silent member for dead."""
+SESSION: Final = 5.0
+"""Seconds after which the group takes a silent member for dead: more than a busy machine's pause,
+as what a live one has in hand would come again, which nobody has allowed it."""
 
 
 def identity(topic: str) -> SourceIdentity:

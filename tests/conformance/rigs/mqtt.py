@@ -54,7 +54,7 @@ def publish(port: int, records: Iterable[Record], qos: int, **options: Any) -> N
             retain = bool(wanted.get("retain"))
             sent.append(client.publish(topic, payload, qos, retain=retain, properties=properties))
         for one in sent:
-            one.wait_for_publish(20)
+            one.wait_for_publish(60)
             if not one.is_published():
                 raise TimeoutError("the broker did not take a message")
     finally:

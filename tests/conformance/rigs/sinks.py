@@ -221,7 +221,7 @@ class MqttReader:
         self._client = client
 
     async def ready(self) -> None:
-        await until(self._subscribed.is_set, seconds=30, what="the reader has subscribed")
+        await until(self._subscribed.is_set, seconds=60, what="the reader has subscribed")
 
     async def __call__(self) -> list[Event]:
         found = []
@@ -314,7 +314,7 @@ class RabbitmqReader:
         await self._read()
         # aio-pika's last tasks end a moment after its `close`; a check counts what is left.
         await until(
-            lambda: asyncio.all_tasks() <= before, seconds=20, what="the reader's tasks have ended"
+            lambda: asyncio.all_tasks() <= before, seconds=60, what="the reader's tasks have ended"
         )
         return self._events
 
