@@ -171,6 +171,8 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
         self._sink.connections += 1
         self._sink._open.add(self)
+        if self._sink._server is None:  # accepted just before the sink stopped
+            self.cut()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._task is not None:
@@ -344,7 +346,7 @@ async def sink_process(
                 stderr=output,
             )
         try:
-            await until(lambda: listening(port), seconds=10, what="the sink listens")
+            await until(lambda: listening(port), seconds=60, what="the sink listens")
             yield SinkProcess(port, process)
         except TimeoutError as error:
             raise ServerFailed(f"{error}\n{log.read_text()[-2000:]}") from error
