@@ -101,7 +101,7 @@ class Function:
         if self._keep:
             self._keeper = asyncio.create_task(self._keep_up())
         try:
-            await until(lambda: listening(self.port), seconds=10, what="the function listens")
+            await until(lambda: listening(self.port), seconds=60, what="the function listens")
         except TimeoutError as error:
             await self.gone()
             raise ServerFailed(f"{error}\n{self._log.read_text()[-2000:]}") from error

@@ -213,7 +213,7 @@ class KafkaServer:
         for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
             command += ["--add-scram", f"{mechanism}=[name={USER},password={PASSWORD}]"]
         command += ["-t", uuid.uuid4().hex[:22], "-c", f"{self._folder}/server.properties"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         if done.returncode:
             raise ServerFailed(f"Kafka's storage could not be formatted:\n{done.stderr[-2000:]}")
 
@@ -221,11 +221,11 @@ class KafkaServer:
         """Start it on its ports and data; returns when clients can connect.
 
         Raises:
-            ServerFailed: it ended, or is not up within 50 s; with the end of its log.
+            ServerFailed: it ended, or is not up within 120 s; with the end of its log.
         """
         began = self._spawn()
         try:
-            await until(lambda: self._up(began), seconds=50, what="Kafka Server started")
+            await until(lambda: self._up(began), seconds=120, what="Kafka Server started")
         except TimeoutError as error:
             raise ServerFailed(f"Kafka is not up:\n{self.log()}") from error
 
@@ -288,19 +288,19 @@ class KafkaServer:
         """Create a Kafka topic, and return when the broker serves it."""
         admin = AdminClient({"bootstrap.servers": self.brokers})
         made = admin.create_topics([NewTopic(name, partitions, 1, config=config or {})])[name]
-        await asyncio.to_thread(made.result, 20)
+        await asyncio.to_thread(made.result, 60)
 
     async def add_partitions(self, name: str, total: int) -> None:
         """Let a topic have that many partitions, and return when the broker serves them."""
         admin = AdminClient({"bootstrap.servers": self.brokers})
         made = admin.create_partitions([NewPartitions(name, total)])[name]
-        await asyncio.to_thread(made.result, 20)
+        await asyncio.to_thread(made.result, 60)
 
         async def served() -> bool:
-            metadata = await asyncio.to_thread(admin.list_topics, name, 10)
+            metadata = await asyncio.to_thread(admin.list_topics, name, 20)
             return len(metadata.topics[name].partitions) == total
 
-        await until(served, seconds=20, what=f"{total} partitions of {name}")
+        await until(served, seconds=60, what=f"{total} partitions of {name}")
 
     async def produce(self, topic: str, records: Iterable[dict[str, Any]]) -> None:
         """Write records (`value`, and optionally `key`, `headers`, `partition`); returns
@@ -325,6 +325,6 @@ class KafkaServer:
                 **record,
                 on_delivery=lambda error, _: failed.append(str(error)) if error else None,
             )
-        left = producer.flush(30)
+        left = producer.flush(60)
         if failed or left:
             raise ServerFailed(f"{left} records not sent, failed: {failed[:3]}\n{self.log()}")
