@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -120,7 +121,8 @@ class PodProcess:
     def kill(self) -> None:
         """SIGKILL it and what it has started."""
         if self.pid is not None:
-            os.killpg(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended, and the loop is yet to be told
+                os.killpg(self.pid, signal.SIGKILL)
 
     def _terminate(self, grace: float) -> None:
         if self._process is None or self.pid is None:
