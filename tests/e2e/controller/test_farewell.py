@@ -10,7 +10,7 @@ from ofevents.cluster import kinds
 from ofevents.controller import farewell, reconcile
 from tests.e2e.controller.rig import Cluster, resource, trigger
 from tests.e2e.controller.test_foreign import REDIS, STATE
-from tests.e2e.controller.test_leaving import gone, told
+from tests.e2e.controller.test_leaving import comes, gone, told
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
@@ -50,7 +50,7 @@ async def turned(cluster: Cluster, name: str) -> Any:
 
 
 async def test_a_last_worker_removes_it(cluster: Cluster, bus: NatsServer) -> None:
-    async with cluster.defined(*CRDS), cluster.controller():
+    async with cluster.defined(*CRDS), cluster.controller() as running:
         before = await begun(cluster, "says-goodbye")
         await cluster.delete(kinds.TRIGGER, "says-goodbye")
         now = await turned(cluster, "says-goodbye")
@@ -63,14 +63,16 @@ async def test_a_last_worker_removes_it(cluster: Cluster, bus: NatsServer) -> No
         await cluster.play(now)
         await gone(cluster, kinds.TRIGGER, "says-goodbye")
         assert await cluster.deployments("says-goodbye") == []
+        await running.idle()  # it tells after it has let go
         assert await told(cluster, "says-goodbye", "LeftOnBus") == []
 
 
 async def test_what_is_retained_goes_at_once(cluster: Cluster, bus: NatsServer) -> None:
-    async with cluster.defined(*CRDS), cluster.controller():
+    async with cluster.defined(*CRDS), cluster.controller() as running:
         await begun(cluster, "keeps", deletionPolicy="Retain")
         await cluster.delete(kinds.TRIGGER, "keeps")
         await gone(cluster, kinds.TRIGGER, "keeps")
+        await running.idle()
         assert await told(cluster, "keeps", "LeftOnBus") == []
 
 
@@ -83,7 +85,7 @@ async def test_where_no_pod_is_made_it_is_told(cluster: Cluster, bus: NatsServer
         status = {"status": {"conditions": [failure]}}
         await cluster.merge(kinds.DEPLOYMENT, now["metadata"]["name"], status, "status")
         await gone(cluster, kinds.TRIGGER, "no-pods")
-        (event,) = await told(cluster, "no-pods", "LeftOnBus")
+        event = await comes(cluster, "no-pods", "LeftOnBus")
         assert "inbox.shop.no-pods.log" in event["note"]
         assert "trigger.shop.no-pods" in event["note"]
 
@@ -98,7 +100,7 @@ async def test_nobody_is_held_for_ever(
         await cluster.delete(kinds.TRIGGER, "hangs")
         await turned(cluster, "hangs")
         await gone(cluster, kinds.TRIGGER, "hangs")
-        (event,) = await told(cluster, "hangs", "LeftOnBus")
+        event = await comes(cluster, "hangs", "LeftOnBus")
         assert "left-dapr is a dapr bus" in event["note"]
 
 

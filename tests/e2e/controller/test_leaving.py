@@ -46,6 +46,17 @@ async def told(cluster: Cluster, name: str, reason: str) -> list[Any]:
     ]
 
 
+async def comes(cluster: Cluster, name: str, reason: str) -> Any:
+    """Wait for the one Event of it, which is written after its object is gone."""
+
+    async def there() -> bool:
+        return bool(await told(cluster, name, reason))
+
+    await until(there, seconds=60, what=f"an Event of {name} says {reason}")
+    (event,) = await told(cluster, name, reason)
+    return event
+
+
 async def test_a_deleted_trigger_leaves_nothing_on_the_bus(
     cluster: Cluster, bus: NatsServer
 ) -> None:
@@ -126,7 +137,7 @@ async def test_a_trigger_whose_bus_is_gone_can_be_deleted(
         await cluster.becomes(kinds.TRIGGER, "orphan", "Stalled", "Disconnected")
         await cluster.delete(kinds.TRIGGER, "orphan")
         await gone(cluster, kinds.TRIGGER, "orphan")
-        (event,) = await told(cluster, "orphan", "LeftOnBus")
+        event = await comes(cluster, "orphan", "LeftOnBus")
         assert "did not answer" in event["note"]
 
         # Where it was is known although its EventBus is gone.
@@ -136,5 +147,5 @@ async def test_a_trigger_whose_bus_is_gone_can_be_deleted(
     await cluster.delete(kinds.TRIGGER, "alone")
     async with cluster.controller():
         await gone(cluster, kinds.TRIGGER, "alone")
-        (event,) = await told(cluster, "alone", "LeftOnBus")
+        event = await comes(cluster, "alone", "LeftOnBus")
         assert "EventBus shop/away" in event["note"] and "did not answer" in event["note"]
