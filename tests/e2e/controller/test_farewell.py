@@ -95,10 +95,10 @@ async def test_nobody_is_held_for_ever(
 ) -> None:
     async with cluster.defined(*CRDS), cluster.controller():
         await begun(cluster, "hangs")
-        monkeypatch.setattr(farewell, "PATIENCE", 1.0)
         monkeypatch.setattr(reconcile, "LOOK_AGAIN", 1.0)
         await cluster.delete(kinds.TRIGGER, "hangs")
         await turned(cluster, "hangs")
+        monkeypatch.setattr(farewell, "PATIENCE", 1.0)  # not before its last worker is seen
         await gone(cluster, kinds.TRIGGER, "hangs")
         event = await comes(cluster, "hangs", "LeftOnBus")
         assert "left-dapr is a dapr bus" in event["note"]
