@@ -14,7 +14,7 @@ from tests.e2e.controller.test_leaving import comes, gone, told
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="session")]
 
 CRDS = (
     kinds.COMPONENT,
@@ -44,7 +44,7 @@ async def turned(cluster: Cluster, name: str) -> Any:
         (container,) = now["spec"]["template"]["spec"]["containers"]
         return container["args"][:2] == ["trigger", "--remove"]
 
-    await until(removing, seconds=20, what="its worker is to remove what it has")
+    await until(removing, seconds=60, what="its worker is to remove what it has")
     (now,) = await cluster.deployments(name)
     return now
 
@@ -119,7 +119,7 @@ async def test_a_trigger_moves_from_a_dapr_bus(cluster: Cluster, bus: NatsServer
                 True
             ]
 
-        await until(moved, seconds=20, what="it is on the other bus")
+        await until(moved, seconds=60, what="it is on the other bus")
         await cluster.becomes(kinds.TRIGGER, "moves-on", "Stalled", "None")
         assert await told(cluster, "moves-on", "LeftOnBus") == []
         (now,) = await cluster.deployments("moves-on")

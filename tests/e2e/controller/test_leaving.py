@@ -21,7 +21,7 @@ from tests.e2e.controller.rig import Cluster, cron, resource, trigger
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="session")]
 
 
 async def groups(bus: NatsServer) -> set[str]:
@@ -35,7 +35,7 @@ async def gone(cluster: Cluster, kind: kinds.Kind, name: str) -> None:
     async def absent() -> bool:
         return await cluster.get(kind, name) is None
 
-    await until(absent, seconds=20, what=f"{kind.kind} {name} is gone")
+    await until(absent, seconds=60, what=f"{kind.kind} {name} is gone")
 
 
 async def told(cluster: Cluster, name: str, reason: str) -> list[Any]:
@@ -76,7 +76,7 @@ async def test_a_deleted_trigger_leaves_nothing_on_the_bus(
         async def ending() -> bool:
             return await cluster.deployments("goes") == []
 
-        await until(ending, seconds=20, what="its worker is asked to end")
+        await until(ending, seconds=60, what="its worker is asked to end")
         assert owned["goes"] in await groups(bus)  # Not under a worker that runs.
         path = kinds.POD.path("shop", pod) + "?gracePeriodSeconds=0"
         await cluster.api.call("DELETE", path)
@@ -107,7 +107,7 @@ async def test_a_deleted_source_leaves_no_position(cluster: Cluster, bus: NatsSe
             running = asyncio.create_task(
                 source.run(_nothing, store=one.store, started=lambda _, begun=begun: begun.set())  # type: ignore[misc]
             )
-            await asyncio.wait_for(begun.wait(), 10)
+            await asyncio.wait_for(begun.wait(), 60)
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 

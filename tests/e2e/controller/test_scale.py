@@ -159,7 +159,7 @@ def judge(small: Figures, large: Figures) -> None:
     assert large.waited <= 280
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(360)
 async def test_thirty(tmp_path: Path) -> None:
     found = await measure(30, tmp_path)
     sys.stdout.write(f"{found}\n")
