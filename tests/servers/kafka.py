@@ -3,6 +3,8 @@
 The jars come by Maven into the cache (`make servers`, or the first test that needs
 them); the broker starts in about four seconds. It has a plain listener and one that
 asks for SASL PLAIN, so that a wrong password can be told from a broker that is away.
+It keeps records whatever their timestamp: 30 s after its start it would begin to delete
+those older than a week, also those that nobody has read yet.
 Used by the conformance rig of `kafka`, the end-to-end tests and the benchmarks.
 """
 
@@ -75,6 +77,7 @@ org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.sasl_plaintext.plain.sasl.jaas.config=\
 org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}="{password}";
 log.dirs={data}
+log.retention.ms=-1
 auto.create.topics.enable=false
 offsets.topic.num.partitions=4
 offsets.topic.replication.factor=1
