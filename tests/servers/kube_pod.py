@@ -121,7 +121,7 @@ class PodProcess:
     def kill(self) -> None:
         """SIGKILL it and what it has started."""
         if self.pid is not None:
-            with suppress(ProcessLookupError):  # it has ended, and the loop is yet to be told
+            with suppress(ProcessLookupError):  # it has ended, and the loop is not told yet
                 os.killpg(self.pid, signal.SIGKILL)
 
     def _terminate(self, grace: float) -> None:
