@@ -75,7 +75,14 @@ async def test_workers_in_processes_of_their_own_share_the_work(tmp_path: Path) 
                 assert await webhook.wait() == 0
             assert sorted(one.headers["ce-id"] for one in sink.seen) == sorted(orders)
             async with aiohttp.ClientSession() as session:
-                counts = [await _delivered(session, one) for one in (url, other)]
+                counts: list[int] = []
+
+                async def counted() -> bool:
+                    counts[:] = [await _delivered(session, one) for one in (url, other)]
+                    return sum(counts) >= 60
+
+                # A delivery counts once its answer is read.
+                await until(counted, seconds=60, what="60 deliveries are counted")
                 async with session.get(url + "/status") as answer:
                     status = json.loads(await answer.text())
             assert sum(counts) == 60
