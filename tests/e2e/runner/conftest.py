@@ -21,9 +21,9 @@ from tests.servers.kube_runner import KubeRunner
 from tests.servers.nats import NatsServer
 
 GONE = 180.0
-"""Seconds within which a namespace is gone. Their controller looks again after half of the longest
-grace period in it, so 31 s for workers that may take 61 s; a Pod or a finalizer that is left
-then costs as much once more."""
+"""Seconds within which a namespace is gone. Their controller looks at it again after half of the
+longest grace period in it, 31 s for workers that may take 61, unless its status has changed
+before: a Pod or a finalizer that is still there costs that each time."""
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
