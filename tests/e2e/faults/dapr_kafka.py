@@ -15,6 +15,7 @@ from ofevents.bus.dapr_components import Names
 from ofevents.bus.dapr_options import read_options
 from tests.e2e.faults.buses import Left, Repeats
 from tests.e2e.faults.dapr_buses import KILLED, Chain, DaprBus
+from tests.servers import until
 from tests.servers.kafka import KafkaServer
 
 
@@ -83,7 +84,17 @@ class DaprKafka(DaprBus):
             return 0
 
     async def left(self, resources: Path) -> Left:
-        owed = await asyncio.to_thread(self._lags)
+        owed: dict[str, int] = {}
+
+        async def told() -> bool:
+            """A coordinator that has just been started says that it is none yet."""
+            try:
+                owed.update(await asyncio.to_thread(self._lags))
+            except KafkaException:
+                return False
+            return True
+
+        await until(told, seconds=60, what="Kafka says what the groups have settled")
         dead = await asyncio.to_thread(self._written, *self.chain.dead)
         owed["due"] = await self.due()
         return Left(sum(owed.values()), dead, f"{owed}, {dead} dead letters")
