@@ -188,7 +188,7 @@ async def webhook(folder: Path, count: int) -> AsyncIterator[Feed]:
 
 
 async def _post(port: int, bodies: list[bytes]) -> None:
-    await until(lambda: listening(port), seconds=30, what=f"something listens on {port}")
+    await until(lambda: listening(port), seconds=90, what=f"something listens on {port}")
     waiting = iter(bodies)
     url = f"http://127.0.0.1:{port}/"
     async with ClientBuilder().max_connections(64).build() as client:

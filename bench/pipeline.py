@@ -337,7 +337,7 @@ async def _run(quick: bool, say: Callable[[str], None]) -> list[Row]:
         bench = Bench(kafka, server, folder, count)
         sink = ["-m", "bench.sink", str(bench.port)]
         await stack.enter_async_context(child("sink", sink, bench.log))
-        await until(lambda: listening(bench.port), seconds=10, what="the sink listens")
+        await until(lambda: listening(bench.port), seconds=60, what="the sink listens")
         try:
             return await _rows(bench, repeat, say)
         except Exception as error:

@@ -70,6 +70,8 @@ class Standing:
         """The adapter is live there; called again after each reconnect."""
         self._live_since = self.clock.monotonic()
         self._lost, self._address, self._shown = None, address, None
+        if self._suspended:
+            self.worker.suspended()
         self.show()
 
     def lost(self, error: OfeventsError) -> None:

@@ -166,11 +166,11 @@ class _Entry:
 
     async def _serve(self, emit: Emit, store: Store | None) -> None:
         if self._spec.suspend:
-            self.standing.worker.suspended()
             if not self._source.features.replies:
+                self.standing.worker.suspended()
                 await self.stop.wait()
                 return
-            emit = _suspended  # whoever calls is told so
+            emit = _suspended  # whoever calls is told so: it is ready once it listens
 
         async def read() -> None:
             started = self.standing.started

@@ -126,10 +126,10 @@ class Calls:
         """Of the orders that it accepted, in their order of arrival."""
         return [call.number for call in self.of(path)]
 
-    async def all_of(self, path: str, numbers: set[int], *, seconds: float = 60) -> None:
+    async def all_of(self, path: str, numbers: set[int], *, seconds: float = 120) -> None:
         """Wait until the function has accepted these orders.
 
-        Longer than the ack wait of 30 s: what the bus was just sending to a worker that
+        Much longer than the ack wait of 30 s: what the bus was just sending to a worker that
         ended comes again only then.
         """
 
@@ -186,7 +186,7 @@ class Posted:
     async def some(self, count: int) -> None:
         """Wait until so many more have been accepted."""
         enough = len(self.accepted) + count
-        await until(lambda: len(self.accepted) >= enough, seconds=30, what=f"{count} more orders")
+        await until(lambda: len(self.accepted) >= enough, seconds=60, what=f"{count} more orders")
 
 
 @asynccontextmanager

@@ -118,7 +118,7 @@ class Program:
             self.process.send_signal(number)
         return await self.process.wait()
 
-    async def says(self, text: str, *, times: int = 1, seconds: float = 30) -> None:
+    async def says(self, text: str, *, times: int = 1, seconds: float = 60) -> None:
         """Wait until its output contains the text, so many times."""
 
         def said() -> bool:
@@ -146,7 +146,7 @@ class Ofevents(Program):
         super().__init__(folder, OFEVENTS, *arguments, *probes, **environment)
         self.probes = f"http://127.0.0.1:{port}"
 
-    async def ready(self, seconds: float = 30) -> None:
+    async def ready(self, seconds: float = 60) -> None:
         """Wait until `/readyz` says so."""
 
         async def answers() -> bool:
@@ -177,7 +177,7 @@ async def call(*arguments: str | Path) -> tuple[int, str]:
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             printed, _ = await process.communicate()
     except TimeoutError:
         process.kill()
@@ -198,7 +198,11 @@ async def specs(files: Path, folder: Path) -> dict[str, Path]:
 
 
 async def idle(url: str) -> None:
-    """Wait until every consumer group of the bus has been handed all, and settled it."""
+    """Wait until every consumer group of the bus has been handed all, and settled it.
+
+    Longer than the ack wait of 30 s: what a worker that was killed had in hand is settled
+    after that, also what nobody is to be called for.
+    """
 
     async def nothing_left() -> bool:
         code, printed = await call("topics", "--bus", url, "-o", "json")
@@ -206,4 +210,4 @@ async def idle(url: str) -> None:
         consumers: list[dict[str, Any]] = json.loads(printed)["consumers"]
         return all(one["lag"] == 0 and one["inFlight"] == 0 for one in consumers)
 
-    await until(nothing_left, seconds=30, what="every consumer is at its end")
+    await until(nothing_left, seconds=90, what="every consumer is at its end")

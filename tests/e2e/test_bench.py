@@ -14,7 +14,7 @@ from bench.sources import SHARES
 ROOT = Path(__file__).parents[2]
 
 
-async def figures_of(stage: str, tmp_path: Path, *, seconds: float = 220) -> dict[str, float]:
+async def figures_of(stage: str, tmp_path: Path, *, seconds: float = 600) -> dict[str, float]:
     """A quick run of the stage, within `seconds`: each figure by its name."""
     figures = tmp_path / "figures.json"
     process = await asyncio.create_subprocess_exec(
@@ -31,7 +31,7 @@ async def figures_of(stage: str, tmp_path: Path, *, seconds: float = 220) -> dic
     return {row["name"]: row["figure"] for row in json.loads(figures.read_text())[stage]}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(660)
 async def test_a_quick_run_of_the_pipeline(tmp_path: Path) -> None:
     rows = await figures_of("pipeline", tmp_path)
     assert rows["deliveries made twice"] == 0
@@ -40,15 +40,15 @@ async def test_a_quick_run_of_the_pipeline(tmp_path: Path) -> None:
     assert all(rate > 0 for rate in rates)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(660)
 async def test_a_quick_run_of_dapr(tmp_path: Path) -> None:
     rows = await figures_of("dapr", tmp_path)
     assert len(rows) == 16
     assert all(rate > 0 for rate in rows.values())
 
 
-@pytest.mark.timeout(380)  # eight servers, one after the other
+@pytest.mark.timeout(960)  # eight servers, one after the other
 async def test_a_quick_run_of_the_sources(tmp_path: Path) -> None:
-    rows = await figures_of("sources", tmp_path, seconds=360)
+    rows = await figures_of("sources", tmp_path, seconds=900)
     assert len(rows) == 4 * len(SHARES)
     assert all(rate > 0 for rate in rows.values())

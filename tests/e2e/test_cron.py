@@ -14,7 +14,7 @@ from tests.e2e.ticks import Ticks, connect, ticks
 from tests.servers import ServerMissing, until
 from tests.servers.nats import NatsServer
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 STEP = 0.1
 """Seconds between two ticks."""
@@ -48,10 +48,10 @@ async def test_two_replicas_emit_each_tick_once_whoever_is_killed(tmp_path: Path
                         other.thaw()
                     return False
 
-                await until(emits, seconds=40, what="it has the ticks")
+                await until(emits, seconds=150, what="it has the ticks")
                 await victim.kill()
                 # A claim that it died with runs out in half a minute, and the time is late.
-                await seen.more(4, seconds=45)
+                await seen.more(4, seconds=90)
                 await victim.start()
                 await victim.ready()
                 await seen.more(4)
@@ -117,9 +117,10 @@ async def test_clocks_of_two_replicas_are_set_back_and_forward(tmp_path: Path) -
         times = await seen.times()
         assert len(times) == len(set(times)), "a tick came twice"
         gaps = [(a, b) for a, b in pairwise(times) if round(b - a, 3) != STEP]
-        # Two hours are missed, but for the last minute, which counts as late.
+        # Two hours are missed, but for the last minute, which counts as late, and for the
+        # time from the last tick before to the look that sees the new clock.
         assert len(gaps) == 1, gaps
-        assert 7200 - 75 < gaps[0][1] - gaps[0][0] < 7200 - 45
+        assert 7200 - 75 < gaps[0][1] - gaps[0][0] < 7200 - 20
 
 
 async def test_daylight_saving_in_a_process(tmp_path: Path) -> None:
@@ -155,7 +156,7 @@ async def test_daylight_saving_in_a_process(tmp_path: Path) -> None:
                     there = len(await wanted.ids()) >= min(number, 2)
                     return there and len(await beside.ids()) >= number
 
-                await until(emitted, seconds=30, what=f"the half hour before {begin}")
+                await until(emitted, seconds=60, what=f"the half hour before {begin}")
         half_hours = ["2026-03-29T01:00:00Z", "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"]
         assert await beside.ids() == half_hours
 

@@ -25,7 +25,7 @@ from tests.servers.kafka import KafkaServer
 from tests.servers.redis import RedisServer
 from tests.unit.controller.render.samples import OWNER, trigger
 
-pytestmark = [pytest.mark.server("redis"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.server("redis"), pytest.mark.timeout(500)]
 
 
 SUBSCRIBER = ResolvedSubscriber(
@@ -80,7 +80,7 @@ async def beside(daprd: Daprd, folder: Path, spec: Path, *more: str) -> AsyncIte
             status, _ = await get(f"http://127.0.0.1:{port}/readyz")
             return status == 200
 
-        await until(ready, seconds=40, what=f"{' '.join(more) or 'the worker'} is ready")
+        await until(ready, seconds=120, what=f"{' '.join(more) or 'the worker'} is ready")
         yield program
 
 
@@ -113,13 +113,13 @@ async def test_nothing_is_left_in_the_store(tmp_path: Path, name: str) -> None:
                 return status == 204
 
             async with beside(daprd, tmp_path, spec) as worker:
-                await until(begun, seconds=20, what="it has a place in the store")
+                await until(begun, seconds=60, what="it has a place in the store")
                 await worker.terminate()
             # As in a Pod of its own, which has a sidecar of its own.
             await daprd.restart()
             before = await kept()
             async with beside(daprd, tmp_path, spec, "--remove") as last:
                 assert await kept() == set(), f"of {sorted(before)}"
-                await until(well, seconds=20, what="its sidecar is ready")
+                await until(well, seconds=60, what="its sidecar is ready")
                 assert await last.terminate() == 0
         await client.aclose()

@@ -13,7 +13,7 @@ from tests.e2e.processes import ROOT, Ofevents, Program, idle
 from tests.servers import until
 from tests.servers.octokit import payloads
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(500)
 
 
 async def test_opened_pull_requests_reach_the_function_and_the_topic(tmp_path: Path) -> None:
@@ -41,19 +41,16 @@ async def test_opened_pull_requests_reach_the_function_and_the_topic(tmp_path: P
         async def all_there() -> bool:
             return len(await made.sink.ids()) >= len(expected) and len(lines(read)) >= len(expected)
 
-        await until(all_there, seconds=60, what=f"{len(expected)} deliveries")
+        await until(all_there, seconds=120, what=f"{len(expected)} deliveries")
+        # More, where its session ran out meanwhile: the bus knows what is read again.
         await until(
-            lambda: _is(records, "ofevents_source_published_total", len(calls)),
-            seconds=30,
+            lambda: _over(records, "ofevents_source_published_total", len(calls) - 1),
+            seconds=60,
             what="every record of Kafka is on the bus",
         )
         await idle(made.bus.url)
         assert sorted(await made.sink.ids()) == sorted(expected)
         assert sorted(lines(read)) == sorted(expected)
-
-
-async def _is(worker: Ofevents, metric: str, value: float) -> bool:
-    return await worker.metric(metric) == value
 
 
 async def _over(worker: Ofevents, metric: str, value: float) -> bool:
@@ -82,7 +79,7 @@ async def test_two_trigger_processes_share_the_work(tmp_path: Path) -> None:
         async def all_there() -> bool:
             return len(await made.sink.ids()) >= len(ids)
 
-        await until(all_there, seconds=60, what="all deliveries")
+        await until(all_there, seconds=150, what="all deliveries")
         await idle(made.bus.url)
         assert sorted(await made.sink.ids()) == sorted(ids)
         shares = [await worker.metric("ofevents_delivered_total") for worker in (one, two)]
@@ -103,14 +100,14 @@ async def test_a_trigger_that_is_killed_loses_nothing(tmp_path: Path) -> None:
             async def part(share: float = share) -> bool:
                 return len(set(await made.sink.ids())) >= share * len(ids)
 
-            await until(part, seconds=60, what=f"{share:.0%} of the deliveries")
+            await until(part, seconds=120, what=f"{share:.0%} of the deliveries")
             await trigger.kill()
             await trigger.start()
 
         async def all_there() -> bool:
             return set(ids) <= set(await made.sink.ids())
 
-        await until(all_there, seconds=90, what="all deliveries")
+        await until(all_there, seconds=150, what="all deliveries")
         assert set(await made.sink.ids()) == set(ids)
 
 
@@ -123,9 +120,11 @@ async def test_a_source_that_is_killed_loses_nothing_and_repeats_nothing(tmp_pat
     ):
         await trigger.ready()
         await source.ready()
-        ids = await write(made.kafka, numbered(12_000))
+        ids: list[str] = []
         for _ in range(3):
-            # In the middle of it: offsets are committed once a second.
+            # In the middle of it: offsets are committed once a second. Each time there is more
+            # to read, however late it was killed the last time.
+            ids += await write(made.kafka, numbered(4000), first=len(ids))
             await until(
                 lambda: _over(source, "ofevents_source_published_total", 1000),
                 seconds=60,
@@ -137,7 +136,7 @@ async def test_a_source_that_is_killed_loses_nothing_and_repeats_nothing(tmp_pat
         async def all_there() -> bool:
             return set(ids) <= set(await made.sink.ids())
 
-        await until(all_there, seconds=90, what="all deliveries")
+        await until(all_there, seconds=150, what="all deliveries")
         await idle(made.bus.url)
         repeated = [id for id, times in Counter(await made.sink.ids()).items() if times > 1]
         assert repeated == []
@@ -163,4 +162,4 @@ async def test_kafka_goes_down_and_comes_back(tmp_path: Path) -> None:
             async def all_there() -> bool:
                 return set(ids) <= set(await made.sink.ids())
 
-            await until(all_there, seconds=60, what=f"all records of {TOPIC}")
+            await until(all_there, seconds=120, what=f"all records of {TOPIC}")

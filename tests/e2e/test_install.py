@@ -28,7 +28,7 @@ from tests.servers.kube_api import KubeApi
 
 pytestmark = [
     pytest.mark.server("kubernetes"),
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(240),
     pytest.mark.asyncio(loop_scope="module"),
 ]
 GUEST = "guest-token"
@@ -92,6 +92,16 @@ class Cluster:
             found |= {f"{kind.kind} {each['metadata']['name']}" for each in answer["items"]}
         return found
 
+    async def established(self) -> bool:
+        """Whether the API server serves every CRD."""
+        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        found = (await self.api.call("GET", path))["items"]
+        conditions = [(each.get("status") or {}).get("conditions") or () for each in found]
+        return all(
+            any((one["type"], one["status"]) == ("Established", "True") for one in each)
+            for each in conditions
+        )
+
     async def namespace(self, name: str) -> None:
         await self.api.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
 
@@ -134,7 +144,7 @@ async def cluster(server: Cluster) -> AsyncIterator[Cluster]:
     """Without any installation, before and after."""
     yield server
     for namespace in await _installations(server):
-        await server.done("uninstall", "-n", namespace, "--crds", "--yes", "--timeout", "20s")
+        await server.done("uninstall", "-n", namespace, "--crds", "--yes", "--timeout", "60s")
     assert await _installations(server) == set()
 
 
@@ -167,7 +177,7 @@ async def test_what_is_installed_is_shown_and_goes_again(cluster: Cluster) -> No
 
     await cluster.play_manager("whole")
     await cluster.play_controller("whole")
-    await cluster.done("install", "-n", "whole", "--timeout", "5s")
+    await cluster.done("install", "-n", "whole", "--timeout", "60s")
     code, status = await cluster.status("whole")
     assert code == 0, status
     assert status["active"] == "ofevents-controller-0"
@@ -216,6 +226,9 @@ async def test_an_option_that_is_taken_back_takes_its_object_along(cluster: Clus
 
 
 async def test_the_wait_has_an_end_that_says_why(cluster: Cluster) -> None:
+    await cluster.done("install", "-n", "slow", "--no-wait")
+    # Or that would be said.
+    await until(cluster.established, seconds=60, what="the CRDs are established")
     text = await cluster.fails("install", "-n", "slow", "--timeout", "300ms")
     assert "not done within 0.3 s: 0 of 2 replicas of the controller are available" in text
     # As a ReplicaSet would make it: the namespace lets in what the Deployment asks for.
@@ -406,7 +419,7 @@ async def test_the_installed_account_is_all_that_the_controller_needs(
     async with Program(tmp_path, OFEVENTS, *arguments, "--kubeconfig", file, POD_NAME="one") as run:
         for namespace in ("outside", "inside"):
             await cluster.api.call("POST", f"{GROUP}/namespaces/{namespace}/eventsources", source)
-        await until(seen, seconds=20, what="the worker is there")
+        await until(seen, seconds=90, what="the worker is there")
         _, status = await cluster.status("account")
         assert status["active"].startswith("one")
         assert "forbidden" not in run.log, run.log

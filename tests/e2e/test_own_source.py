@@ -21,6 +21,9 @@ from tests.e2e.processes import ROOT, Ofevents, call
 from tests.servers import free_port, until
 from tests.servers.sink import Sink
 
+# pip, too, which its first test waits for, may take half a minute.
+pytestmark = pytest.mark.timeout(300)
+
 PAGE = (ROOT / "adapters/README.md").read_text().partition("\n## Your own source")[2]
 MOST_LINES = 42
 """Of the example, its docstring and imports included."""
@@ -116,10 +119,10 @@ async def test_a_package_of_its_own_brings_a_source(
         assert code == 0, printed
         command = ("run", "-f", files, "--data-dir", tmp_path / "data")
         async with Ofevents(tmp_path, *command) as run:
-            await until(lambda: not queue.owed, seconds=40, what="every line is given back")
+            await until(lambda: not queue.owed, seconds=90, what="every line is given back")
             queue.owed[51] = b'{"amount": 51}'
             queue.hang_up()  # it is connected again, and what was not given back comes again
-            await until(lambda: not queue.owed, seconds=20, what="the queue is read again")
+            await until(lambda: not queue.owed, seconds=60, what="the queue is read again")
             seen = {event.id for one in sink.seen for event in one.events}
             assert seen >= {str(number) for number in lines}
             assert await run.interrupt() == 0  # so that its nats-server ends, too

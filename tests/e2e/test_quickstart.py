@@ -17,7 +17,7 @@ import pytest
 from tests.e2e.processes import ROOT, Ofevents, call
 from tests.servers import free_port, until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ async def test_start_curl_stop_and_go_on(quickstart: Quickstart) -> None:
         await run.says("audit | ofevents.cron ")
         began = time.monotonic()
         assert await run.interrupt() == 0
-        assert time.monotonic() - began < 10  # 4.8 s at most, and the end of its process
+        assert time.monotonic() - began < 20  # 4.8 s at most, and the end of its process
         assert "nothing was in flight" in run.log
         assert f"{small}  received -> published -> filtered by checkout" in run.log
         assert f"order {small}" not in run.log
@@ -129,12 +129,12 @@ async def test_kill_9_then_run_again_loses_nothing(quickstart: Quickstart) -> No
                 return False
             return True
 
-        await until(listens, seconds=30, what="the webhook listens")
+        await until(listens, seconds=60, what="the webhook listens")
         orders = [await quickstart.order(1000 + n) for n in range(20)]
         await run.kill()
         async with quickstart.run("charge") as again:
             for n, id in enumerate(orders):
-                await again.says(f"charged {1000 + n} for order {id}", seconds=60)
+                await again.says(f"charged {1000 + n} for order {id}", seconds=90)
             assert len(quickstart.servers()) == 1, "the orphan was neither taken over nor ended"
             assert await again.interrupt() == 0
             assert quickstart.servers() == []

@@ -32,7 +32,7 @@ from tests.unit.controller.render.samples import (
     webhook,
 )
 
-pytestmark = [pytest.mark.server("kube"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.server("kube"), pytest.mark.timeout(300)]
 
 MODULES = Path(os.environ.get("GOMODCACHE") or Path.home() / "go/pkg/mod")
 CRDS = sorted(
@@ -120,7 +120,7 @@ async def test_the_api_server_takes_every_child_as_it_is(tmp_path: Path) -> None
             kind = manifest["kind"]
             if kind not in judged:
                 continue
-            await until(partial(served, manifest), seconds=20, what=f"{kind} is served")
+            await until(partial(served, manifest), seconds=60, what=f"{kind} is served")
             path = kind_of(manifest).path("shop", manifest["metadata"]["name"])
             query = "fieldManager=ofevents&fieldValidation=Strict&dryRun=All"
             try:

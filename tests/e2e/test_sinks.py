@@ -16,7 +16,7 @@ from tests.servers import until
 from tests.servers.kafka import KafkaServer
 from tests.servers.nats import NatsServer
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(500)
 
 PARTITIONS = 4
 COUNT = 3000
@@ -73,7 +73,7 @@ def first_of(brokers: str, topic: str) -> tuple[dict[str, bytes], bytes | None]:
     """Headers and value of the topic's first record."""
     consumer = Consumer({"bootstrap.servers": brokers, "group.id": "first"})
     consumer.assign([TopicPartition(topic, 0, 0)])
-    record = consumer.poll(20)
+    record = consumer.poll(60)
     consumer.close()
     assert record is not None and record.error() is None, f"nothing is in {topic}"
     return dict(record.headers() or ()), record.value()  # type: ignore[arg-type]
@@ -98,13 +98,13 @@ class Out:
                 key = (record.key() or b"").decode()
                 self.records.append(Arrived(record.partition() or 0, key, number))
 
-    async def more_than(self, count: int, seconds: float = 60) -> None:
+    async def more_than(self, count: int, seconds: float = 120) -> None:
         async def enough() -> bool:
             return len(await self.numbers()) > count
 
         await until(enough, seconds=seconds, what=f"more than {count} records")
 
-    async def all_of(self, expected: set[int], seconds: float = 90) -> None:
+    async def all_of(self, expected: set[int], seconds: float = 150) -> None:
         async def there() -> bool:
             return expected <= await self.numbers()
 

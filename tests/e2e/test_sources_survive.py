@@ -82,7 +82,7 @@ def judge(capsys: pytest.CaptureFixture[str], name: str, rig: SourceRig, run: Su
     assert (run.poison > 0) == kept, "poison is kept, and nothing else"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", SOURCES)
 async def test_a_source_survives(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
@@ -96,11 +96,13 @@ async def test_a_source_survives(
             each=EACH.get(name, 300),
             fields=FIELDS.get(name, {}),
             breaks=rig.breakable * BREAKS.get(name, 1),
+            least=int(name not in POSITIONS),
+            buries=rig.poisonable,
         )
         judge(capsys, name, rig, run)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 async def test_a_webhook_survives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What got its 202 is never sent again: lost, it would not come at all."""
     async with webhook.open_process() as rig:

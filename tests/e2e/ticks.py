@@ -40,8 +40,8 @@ class Ticks:
         """Their scheduled times in Unix seconds."""
         return [datetime.fromisoformat(one).timestamp() for one in await self.ids()]
 
-    async def more(self, count: int, *, seconds: float = 30) -> None:
-        """Wait for so many more."""
+    async def more(self, count: int, *, seconds: float = 60) -> None:
+        """Wait for so many more; whoever is frozen or dead may have claimed the next for 30 s."""
         enough = len(await self.ids()) + count
 
         async def there() -> bool:
@@ -55,7 +55,7 @@ class Ticks:
         async def there() -> bool:
             return (await self.times())[-1] > moment
 
-        await until(there, seconds=60, what="the ticks up to now")
+        await until(there, seconds=120, what="the ticks up to now")
 
 
 def connect(server: NatsServer, **options: Any) -> Bus:

@@ -134,7 +134,7 @@ class Daprd:
         """Start it; returns when its API answers (its app need not be there).
 
         Raises:
-            ServerFailed: it ended, or is not up within 30 s; with the end of its log.
+            ServerFailed: it ended, or is not up within 60 s; with the end of its log.
         """
         command: list[str | Path] = [await asyncio.to_thread(binary)]
         command += [*self._app, "--resources-path", self.resources]
@@ -148,7 +148,7 @@ class Daprd:
                 *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
             )
         try:
-            await until(self._healthy, seconds=30, what="daprd's API answers")
+            await until(self._healthy, seconds=60, what="daprd's API answers")
         except TimeoutError as error:
             await self.kill()
             raise ServerFailed(f"{error}\n{self.log()}") from error

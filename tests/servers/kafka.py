@@ -3,6 +3,8 @@
 The jars come by Maven into the cache (`make servers`, or the first test that needs
 them); the broker starts in about four seconds. It has a plain listener and one that
 asks for SASL PLAIN, so that a wrong password can be told from a broker that is away.
+It keeps records whatever their timestamp: 30 s after its start it would begin to delete
+those older than a week, also those that nobody has read yet.
 Used by the conformance rig of `kafka`, the end-to-end tests and the benchmarks.
 """
 
@@ -77,6 +79,7 @@ org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.sasl_plaintext.plain.sasl.jaas.config=\
 org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}="{password}";
 log.dirs={data}
+log.retention.ms=-1
 auto.create.topics.enable=false
 offsets.topic.num.partitions=4
 offsets.topic.replication.factor=1
@@ -290,19 +293,19 @@ class KafkaServer:
         """Create a Kafka topic, and return when the broker serves it."""
         admin = AdminClient({"bootstrap.servers": self.brokers})
         made = admin.create_topics([NewTopic(name, partitions, 1, config=config or {})])[name]
-        await asyncio.to_thread(made.result, 20)
+        await asyncio.to_thread(made.result, 60)
 
     async def add_partitions(self, name: str, total: int) -> None:
         """Let a topic have that many partitions, and return when the broker serves them."""
         admin = AdminClient({"bootstrap.servers": self.brokers})
         made = admin.create_partitions([NewPartitions(name, total)])[name]
-        await asyncio.to_thread(made.result, 20)
+        await asyncio.to_thread(made.result, 60)
 
         async def served() -> bool:
-            metadata = await asyncio.to_thread(admin.list_topics, name, 10)
+            metadata = await asyncio.to_thread(admin.list_topics, name, 20)
             return len(metadata.topics[name].partitions) == total
 
-        await until(served, seconds=20, what=f"{total} partitions of {name}")
+        await until(served, seconds=60, what=f"{total} partitions of {name}")
 
     async def produce(self, topic: str, records: Iterable[dict[str, Any]]) -> None:
         """Write records (`value`, and optionally `key`, `headers`, `partition`); returns
@@ -327,6 +330,6 @@ class KafkaServer:
                 **record,
                 on_delivery=lambda error, _: failed.append(str(error)) if error else None,
             )
-        left = producer.flush(30)
+        left = producer.flush(60)
         if failed or left:
             raise ServerFailed(f"{left} records not sent, failed: {failed[:3]}\n{self.log()}")

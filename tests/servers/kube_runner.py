@@ -219,6 +219,8 @@ class KubeRunner(KubeApi):
             code = str(error)[:3]
             if code == "409":  # a Pod of the same name, which is another
                 return True
+            if "NamespaceTerminating" in str(error):  # nothing is bound there any more
+                return True
             if code[0] == "4" and code != "429":
                 raise
             return False

@@ -85,7 +85,7 @@ class Mosquitto:
                 str(binary), "-c", str(config), stdout=log, stderr=log
             )
         try:
-            await until(self._ready, seconds=15, what=f"mosquitto on {self.port}")
+            await until(self._ready, seconds=60, what=f"mosquitto on {self.port}")
         except TimeoutError as error:
             await self.kill()
             raise ServerFailed(f"{error}\n{self.log.read_text()[-2000:]}") from error

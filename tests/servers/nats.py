@@ -82,7 +82,7 @@ class NatsServer:
                 binary, "-c", str(config), stdout=log, stderr=log
             )
         try:
-            await until(self._ready, seconds=15, what=f"nats-server on {self.port}")
+            await until(self._ready, seconds=60, what=f"nats-server on {self.port}")
         except TimeoutError as error:
             await self.kill()
             raise ServerFailed(f"{error}\n{self.log.read_text()[-2000:]}") from error

@@ -96,7 +96,7 @@ class PostgresServer:
                 cwd=self._folder, **self._as,
             )  # fmt: skip
         try:
-            await until(self._ready, seconds=20, what=f"PostgreSQL on {self.port}")
+            await until(self._ready, seconds=60, what=f"PostgreSQL on {self.port}")
         except TimeoutError as error:
             raise ServerFailed(f"{error}\n{self.log()}") from error
 

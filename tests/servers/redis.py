@@ -70,7 +70,7 @@ class _Process:
                 str(binary), str(config), *self.mode, stdout=log, stderr=log
             )
         try:
-            await until(self._ready, seconds=15, what=f"{self.name} on {self.port}")
+            await until(self._ready, seconds=60, what=f"{self.name} on {self.port}")
         except TimeoutError as error:
             await self.kill()
             raise ServerFailed(f"{error}\n{self.log.read_text()[-2000:]}") from error

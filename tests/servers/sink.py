@@ -33,6 +33,8 @@ from ofevents.event import Event, from_http
 from tests.servers import HOST, ServerFailed, free_port, listening, until
 
 _BACKLOG: Final = 512
+_ACCEPTING: Final = 3
+"""Turns of the loop from the accept of a connection until it is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +124,14 @@ class Sink:
 
     async def stop(self) -> None:
         """Stop listening and cut every connection, as a crash does."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        server, self._server = self._server, None
+        if server is not None:
+            for listener in server.sockets:
+                asyncio.get_running_loop().remove_reader(listener)
+            # asyncio leaves a connection open that it is just accepting for a closed server.
+            for _ in range(_ACCEPTING):
+                await asyncio.sleep(0)
+            server.close()
         for connection in list(self._open):
             connection.cut()
         await until(lambda: not self._open, seconds=20, what="every connection is closed")
@@ -171,6 +178,8 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
         self._sink.connections += 1
         self._sink._open.add(self)
+        if self._sink._server is None:  # accepted just before the sink stopped
+            self.cut()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._task is not None:

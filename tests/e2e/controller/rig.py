@@ -102,7 +102,7 @@ class Running:
         """Have every resource looked at again, changed or not."""
         self.controller.changes.all()
 
-    async def idle(self, seconds: float = 20) -> None:
+    async def idle(self, seconds: float = 60) -> None:
         """Nothing is to be done any more."""
         await until(
             lambda: self.controller.changes.opened and self.controller.queue.idle,
@@ -144,7 +144,7 @@ class Cluster:
         }
         await self.api.call("POST", f"/apis/{rbac}/v1/clusterrolebindings", binding)
         for kind in kinds.OWN:
-            await until(partial(self._served, kind), seconds=20, what=f"{kind.kind} is served")
+            await until(partial(self._served, kind), seconds=60, what=f"{kind.kind} is served")
 
     async def _served(self, kind: Kind) -> bool:
         try:
@@ -171,13 +171,13 @@ class Cluster:
             for kind in wanted:
                 await self.create(definition(kind))
             for kind in wanted:
-                await until(partial(self._served, kind), seconds=20, what=f"{kind} is served")
+                await until(partial(self._served, kind), seconds=60, what=f"{kind} is served")
             yield
         finally:
             for kind in wanted:
                 await self.api.call("DELETE", kinds.CRD.path(name=kind.crd))
             for kind in wanted:
-                await until(partial(self._gone, kind), seconds=20, what=f"{kind} is gone")
+                await until(partial(self._gone, kind), seconds=60, what=f"{kind} is gone")
 
     async def _gone(self, kind: Kind) -> bool:
         """The kind, and its definition: one that is on its way out takes no objects."""
@@ -226,7 +226,7 @@ class Cluster:
         reason: str,
         *,
         namespace: str = "shop",
-        seconds: float = 20,
+        seconds: float = 60,
     ) -> Any:
         """Wait until a condition has that reason, and return it."""
         seen: dict[str, Any] = {}
@@ -251,7 +251,7 @@ class Cluster:
             if any(ref["name"] == owner for ref in each["metadata"].get("ownerReferences") or ())
         ]
 
-    async def have(self, owner: str, count: int, seconds: float = 20) -> list[Any]:
+    async def have(self, owner: str, count: int, seconds: float = 60) -> list[Any]:
         """Wait until a resource has that many Deployments, and return them."""
 
         async def enough() -> bool:
@@ -320,7 +320,7 @@ class Cluster:
             task = asyncio.create_task(controller.run())
             try:
                 await until(
-                    lambda: task.done() or controller.caches.full, seconds=20, what="it has looked"
+                    lambda: task.done() or controller.caches.full, seconds=60, what="it has looked"
                 )
                 if task.done():
                     task.result()

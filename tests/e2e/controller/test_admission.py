@@ -15,7 +15,7 @@ from tests.e2e.controller.rig import IMAGE, SYSTEM, TOKEN, Cluster, cron, resour
 from tests.e2e.processes import OFEVENTS, Program, call
 from tests.servers import free_port, until
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="session")]
 
 OPEN = {"insecureSkipVerify": True}
 BAD = [
@@ -69,7 +69,7 @@ async def test_what_is_refused(cluster: Cluster, tmp_path: Path) -> None:
 
     expected = await validated(tmp_path)
     async with Program(tmp_path, *command) as program:
-        await until(asks, seconds=40, what="admission answers")
+        await until(asks, seconds=90, what="admission answers")
         for manifest in BAD:
             with pytest.raises(RuntimeError) as refused:
                 await cluster.create(manifest)
@@ -87,7 +87,7 @@ async def test_what_is_refused(cluster: Cluster, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="failed calling webhook"):
         await cluster.create(cron("unchecked"))
     async with Program(tmp_path, *command):
-        told = await cluster.becomes(kinds.TRIGGER, "condition", "Stalled", "Invalid", seconds=40)
+        told = await cluster.becomes(kinds.TRIGGER, "condition", "Stalled", "Invalid", seconds=90)
         assert all(each in told["message"] for each in expected["condition"]), told
 
         async def answers() -> bool:
@@ -97,7 +97,7 @@ async def test_what_is_refused(cluster: Cluster, tmp_path: Path) -> None:
                 return False
             return True
 
-        await until(answers, seconds=20, what="it answers again")
+        await until(answers, seconds=60, what="it answers again")
         # What is wrong can still be changed where nobody reads it, and be deleted.
         held = {"metadata": {"finalizers": ["example.com/held"]}}
         await cluster.merge(kinds.TRIGGER, "condition", held)

@@ -14,7 +14,7 @@ from tests.e2e.controller.test_leaving import gone, groups
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="session")]
 
 FUNCTION = {"apiVersion": "core.openfunction.io/v1beta2", "kind": "Function", "name": "dangle"}
 SERVICE = {"apiVersion": "v1", "kind": "Service", "name": "dangle"}
@@ -82,7 +82,7 @@ async def test_references_to_nothing(cluster: Cluster, bus: NatsServer) -> None:
             told = await cluster.condition(kinds.TRIGGER, "no-event", "Warning")
             return "has no event tikc" in told["message"] and "tick" in told["message"]
 
-        await until(nearest, seconds=20, what="the nearest name is told")
+        await until(nearest, seconds=60, what="the nearest name is told")
 
 
 async def test_a_key_that_a_secret_lacks(cluster: Cluster, bus: NatsServer) -> None:
@@ -190,7 +190,7 @@ async def test_a_child_that_cannot_be_changed(cluster: Cluster, bus: NatsServer)
             (now,) = await cluster.deployments("frozen")
             return bool(now["spec"]["template"] != deployment["spec"]["template"])
 
-        await until(rolled, seconds=20, what="it is rolled")
+        await until(rolled, seconds=60, what="it is rolled")
         await cluster.becomes(kinds.EVENT_SOURCE, "frozen", "Stalled", "None")
 
         # A Deployment of ours with another selector, as after a restore of a changed backup.
@@ -254,7 +254,7 @@ async def test_what_somebody_adds_is_left_and_what_is_ours_is_kept(
             assert now["metadata"]["labels"]["team"] == "shop" and images["more"] == "more:1"
             return images["worker"] == "ofevents:test" and now["spec"]["replicas"] == 1
 
-        await until(ours, seconds=20, what="what is ours is ours again")
+        await until(ours, seconds=60, what="what is ours is ours again")
         await running.idle()
         now = await cluster.get(kinds.DEPLOYMENT, name)
         writes = running.writes
@@ -306,7 +306,7 @@ async def test_controllers_of_two_versions(cluster: Cluster, bus: NatsServer) ->
             assert now["metadata"]["uid"] == old["metadata"]["uid"]  # Rolled, not made anew.
             return container["image"] == "ofevents:new"
 
-        await until(new, seconds=20, what="it is of the new version")
+        await until(new, seconds=60, what="it is of the new version")
         await running.idle()
         now = await cluster.get(kinds.DEPLOYMENT, name)
         (container,) = now["spec"]["template"]["spec"]["containers"]

@@ -15,7 +15,7 @@ from tests.e2e.controller.rig import Cluster, cron, resource, secret, trigger
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="session")]
 
 
 def template(deployment: Any) -> Any:
@@ -71,7 +71,7 @@ async def test_a_rotated_secret_reaches_the_worker(cluster: Cluster, bus: NatsSe
             (now,) = await cluster.deployments("rotated")
             return template(now) != template(before)
 
-        await until(rolled, seconds=20, what="the pod template has changed")
+        await until(rolled, seconds=60, what="the pod template has changed")
         # What the Secret holds is nowhere else.
         for kind in (kinds.CONFIG_MAP, kinds.DEPLOYMENT):
             assert "password" not in str(await cluster.all(kind))
@@ -140,7 +140,7 @@ async def test_what_somebody_changes_is_changed_back(cluster: Cluster, bus: Nats
             found = await cluster.get(kinds.DEPLOYMENT, name)
             return bool(template(found)["spec"]["containers"][0]["image"] == "ofevents:test")
 
-        await until(back, seconds=20, what="the image is ours again")
+        await until(back, seconds=60, what="the image is ours again")
 
 
 async def test_another_namespace_reads_only_what_it_may(cluster: Cluster, bus: NatsServer) -> None:
@@ -164,16 +164,16 @@ async def test_another_namespace_reads_only_what_it_may(cluster: Cluster, bus: N
 
     async with cluster.controller():
         await cluster.apply(reads)
-        await until(lambda: runs(1), seconds=20, what="it runs")
+        await until(lambda: runs(1), seconds=60, what="it runs")
         warning = await cluster.becomes(kinds.EVENT_SOURCE, "open", "Warning", "Questionable")
         assert "billing/reads of another namespace" in warning["message"]
 
         await cluster.apply(cron("open", eventBus="shared", allowNamespaces=[]))
         await cluster.becomes(kinds.TRIGGER, "reads", "Stalled", "NotAllowed", namespace="billing")
-        await until(lambda: runs(0), seconds=20, what="it no longer runs")
+        await until(lambda: runs(0), seconds=60, what="it no longer runs")
 
         await cluster.apply(cron("open", eventBus="shared", allowNamespaces=["billing"]))
-        await until(lambda: runs(1), seconds=20, what="it runs again")
+        await until(lambda: runs(1), seconds=60, what="it runs again")
         await cluster.becomes(kinds.EVENT_SOURCE, "open", "Warning", "None")
 
 

@@ -13,7 +13,7 @@ from tests.e2e.controller.test_leaving import gone
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="session")]
 
 CRDS = (kinds.COMPONENT, kinds.RESILIENCY, kinds.SUBSCRIPTION)
 REF = {"secretKeyRef": {"name": "dapr-login", "key": "password"}}
@@ -98,7 +98,7 @@ async def test_a_blocked_worker_keeps_its_component(cluster: Cluster, bus: NatsS
         async def fewer() -> bool:
             return await scopes() == [left]
 
-        await until(fewer, seconds=20, what="the one that is gone loads it no more")
+        await until(fewer, seconds=60, what="the one that is gone loads it no more")
         await cluster.have("share", 2)
         await cluster.delete(kinds.EVENT_SOURCE, "share")
         await gone(cluster, kinds.EVENT_SOURCE, "share")

@@ -17,7 +17,7 @@ from tests.e2e.controller.rig import Cluster, cron, resource, secret, trigger
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="session")]
 
 LOG = {"name": "log", "sink": {"uri": "http://log.shop.svc/"}}
 BILL = {"name": "bill", "sink": {"uri": "http://bill.shop.svc/"}}
@@ -53,7 +53,7 @@ async def test_what_removed_subscribers_are_owed(cluster: Cluster, bus: NatsServ
                 left = await groups()
                 return topics.inbox_group(inbox) not in left and implicit not in left
 
-            await until(swept, seconds=30, what="the bus is swept")
+            await until(swept, seconds=90, what="the bus is swept")
             assert await dead() == 1
             await cluster.becomes(kinds.TRIGGER, "edited", "Stalled", "None")
 
@@ -84,7 +84,7 @@ async def test_positions_of_removed_entries(cluster: Cluster, bus: NatsServer) -
         async def forgot() -> bool:
             return ended not in await kept()
 
-        await until(forgot, seconds=20, what="the position of an entry without a Pod is removed")
+        await until(forgot, seconds=60, what="the position of an entry without a Pod is removed")
         assert await kept() == {ends, stays, other}  # A worker that ends has its position.
         path = kinds.POD.path("shop", pod) + "?gracePeriodSeconds=0"
         await cluster.api.call("DELETE", path)
@@ -92,7 +92,7 @@ async def test_positions_of_removed_entries(cluster: Cluster, bus: NatsServer) -
         async def forgot_both() -> bool:
             return ends not in await kept()
 
-        await until(forgot_both, seconds=20, what="its position is removed when it has ended")
+        await until(forgot_both, seconds=60, what="its position is removed when it has ended")
         assert await kept() == {stays, other}
 
 
@@ -148,7 +148,7 @@ async def test_what_an_edit_takes_out_is_removed(cluster: Cluster, bus: NatsServ
         async def shrunk() -> bool:
             return await kinds_of("shrinks") == left
 
-        await until(shrunk, seconds=20, what=f"only {left} are left")
+        await until(shrunk, seconds=60, what=f"only {left} are left")
         await running.idle()
         (now,) = await cluster.deployments("shrinks")
         assert (now["metadata"]["name"], now["spec"]["replicas"]) == (name, 1)

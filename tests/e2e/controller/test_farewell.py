@@ -10,11 +10,11 @@ from ofevents.cluster import kinds
 from ofevents.controller import farewell, reconcile
 from tests.e2e.controller.rig import Cluster, resource, trigger
 from tests.e2e.controller.test_foreign import REDIS, STATE
-from tests.e2e.controller.test_leaving import gone, told
+from tests.e2e.controller.test_leaving import comes, gone, told
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="session")]
 
 CRDS = (
     kinds.COMPONENT,
@@ -44,13 +44,13 @@ async def turned(cluster: Cluster, name: str) -> Any:
         (container,) = now["spec"]["template"]["spec"]["containers"]
         return container["args"][:2] == ["trigger", "--remove"]
 
-    await until(removing, seconds=20, what="its worker is to remove what it has")
+    await until(removing, seconds=60, what="its worker is to remove what it has")
     (now,) = await cluster.deployments(name)
     return now
 
 
 async def test_a_last_worker_removes_it(cluster: Cluster, bus: NatsServer) -> None:
-    async with cluster.defined(*CRDS), cluster.controller():
+    async with cluster.defined(*CRDS), cluster.controller() as running:
         before = await begun(cluster, "says-goodbye")
         await cluster.delete(kinds.TRIGGER, "says-goodbye")
         now = await turned(cluster, "says-goodbye")
@@ -63,14 +63,16 @@ async def test_a_last_worker_removes_it(cluster: Cluster, bus: NatsServer) -> No
         await cluster.play(now)
         await gone(cluster, kinds.TRIGGER, "says-goodbye")
         assert await cluster.deployments("says-goodbye") == []
+        await running.idle()  # it tells after it has let go
         assert await told(cluster, "says-goodbye", "LeftOnBus") == []
 
 
 async def test_what_is_retained_goes_at_once(cluster: Cluster, bus: NatsServer) -> None:
-    async with cluster.defined(*CRDS), cluster.controller():
+    async with cluster.defined(*CRDS), cluster.controller() as running:
         await begun(cluster, "keeps", deletionPolicy="Retain")
         await cluster.delete(kinds.TRIGGER, "keeps")
         await gone(cluster, kinds.TRIGGER, "keeps")
+        await running.idle()
         assert await told(cluster, "keeps", "LeftOnBus") == []
 
 
@@ -83,7 +85,7 @@ async def test_where_no_pod_is_made_it_is_told(cluster: Cluster, bus: NatsServer
         status = {"status": {"conditions": [failure]}}
         await cluster.merge(kinds.DEPLOYMENT, now["metadata"]["name"], status, "status")
         await gone(cluster, kinds.TRIGGER, "no-pods")
-        (event,) = await told(cluster, "no-pods", "LeftOnBus")
+        event = await comes(cluster, "no-pods", "LeftOnBus")
         assert "inbox.shop.no-pods.log" in event["note"]
         assert "trigger.shop.no-pods" in event["note"]
 
@@ -93,12 +95,12 @@ async def test_nobody_is_held_for_ever(
 ) -> None:
     async with cluster.defined(*CRDS), cluster.controller():
         await begun(cluster, "hangs")
-        monkeypatch.setattr(farewell, "PATIENCE", 1.0)
         monkeypatch.setattr(reconcile, "LOOK_AGAIN", 1.0)
         await cluster.delete(kinds.TRIGGER, "hangs")
         await turned(cluster, "hangs")
+        monkeypatch.setattr(farewell, "PATIENCE", 1.0)  # not before its last worker is seen
         await gone(cluster, kinds.TRIGGER, "hangs")
-        (event,) = await told(cluster, "hangs", "LeftOnBus")
+        event = await comes(cluster, "hangs", "LeftOnBus")
         assert "left-dapr is a dapr bus" in event["note"]
 
 
@@ -117,7 +119,7 @@ async def test_a_trigger_moves_from_a_dapr_bus(cluster: Cluster, bus: NatsServer
                 True
             ]
 
-        await until(moved, seconds=20, what="it is on the other bus")
+        await until(moved, seconds=60, what="it is on the other bus")
         await cluster.becomes(kinds.TRIGGER, "moves-on", "Stalled", "None")
         assert await told(cluster, "moves-on", "LeftOnBus") == []
         (now,) = await cluster.deployments("moves-on")

@@ -14,7 +14,7 @@ from tests.e2e.controller.test_leaving import gone
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="session")]
 
 CRDS = (
     kinds.HTTP_ROUTE,
@@ -147,7 +147,7 @@ async def test_no_child_takes_over_what_is_there(cluster: Cluster, bus: NatsServ
                 async def whole(owner: str = owner) -> bool:
                     return set(await children(cluster, owner)) == set(made[owner])
 
-                await until(whole, seconds=20, what=f"{owner} has all its children")
+                await until(whole, seconds=60, what=f"{owner} has all its children")
             # No worker has run, so that none has anything to take away.
             for name in ("taken-kafka", "taken-redis"):
                 await cluster.merge(kinds.TRIGGER, name, {"spec": {"deletionPolicy": "Retain"}})

@@ -19,7 +19,7 @@ from ofevents.controller.render import Platform
 from tests.e2e.controller.rig import IMAGE, SYSTEM, TOKEN, Cluster
 from tests.servers import until
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="session")]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -100,7 +100,7 @@ async def test_it_is_renewed_while_admission_is_configured(
         return str((await cluster.get(kinds.LEASE, "configures", SYSTEM))["spec"]["renewTime"])
 
     try:
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), 60)
         before = await stamp()
 
         async def renewed() -> bool:

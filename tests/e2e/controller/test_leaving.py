@@ -21,7 +21,7 @@ from tests.e2e.controller.rig import Cluster, cron, resource, trigger
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="session")]
 
 
 async def groups(bus: NatsServer) -> set[str]:
@@ -35,7 +35,7 @@ async def gone(cluster: Cluster, kind: kinds.Kind, name: str) -> None:
     async def absent() -> bool:
         return await cluster.get(kind, name) is None
 
-    await until(absent, seconds=20, what=f"{kind.kind} {name} is gone")
+    await until(absent, seconds=60, what=f"{kind.kind} {name} is gone")
 
 
 async def told(cluster: Cluster, name: str, reason: str) -> list[Any]:
@@ -44,6 +44,17 @@ async def told(cluster: Cluster, name: str, reason: str) -> list[Any]:
         for each in await cluster.all(kinds.EVENT)
         if each["regarding"]["name"] == name and each["reason"] == reason
     ]
+
+
+async def comes(cluster: Cluster, name: str, reason: str) -> Any:
+    """Wait for the one Event of it, which is written after its object is gone."""
+
+    async def there() -> bool:
+        return bool(await told(cluster, name, reason))
+
+    await until(there, seconds=60, what=f"an Event of {name} says {reason}")
+    (event,) = await told(cluster, name, reason)
+    return event
 
 
 async def test_a_deleted_trigger_leaves_nothing_on_the_bus(
@@ -65,7 +76,7 @@ async def test_a_deleted_trigger_leaves_nothing_on_the_bus(
         async def ending() -> bool:
             return await cluster.deployments("goes") == []
 
-        await until(ending, seconds=20, what="its worker is asked to end")
+        await until(ending, seconds=60, what="its worker is asked to end")
         assert owned["goes"] in await groups(bus)  # Not under a worker that runs.
         path = kinds.POD.path("shop", pod) + "?gracePeriodSeconds=0"
         await cluster.api.call("DELETE", path)
@@ -96,7 +107,7 @@ async def test_a_deleted_source_leaves_no_position(cluster: Cluster, bus: NatsSe
             running = asyncio.create_task(
                 source.run(_nothing, store=one.store, started=lambda _, begun=begun: begun.set())  # type: ignore[misc]
             )
-            await asyncio.wait_for(begun.wait(), 10)
+            await asyncio.wait_for(begun.wait(), 60)
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
@@ -126,7 +137,7 @@ async def test_a_trigger_whose_bus_is_gone_can_be_deleted(
         await cluster.becomes(kinds.TRIGGER, "orphan", "Stalled", "Disconnected")
         await cluster.delete(kinds.TRIGGER, "orphan")
         await gone(cluster, kinds.TRIGGER, "orphan")
-        (event,) = await told(cluster, "orphan", "LeftOnBus")
+        event = await comes(cluster, "orphan", "LeftOnBus")
         assert "did not answer" in event["note"]
 
         # Where it was is known although its EventBus is gone.
@@ -136,5 +147,5 @@ async def test_a_trigger_whose_bus_is_gone_can_be_deleted(
     await cluster.delete(kinds.TRIGGER, "alone")
     async with cluster.controller():
         await gone(cluster, kinds.TRIGGER, "alone")
-        (event,) = await told(cluster, "alone", "LeftOnBus")
+        event = await comes(cluster, "alone", "LeftOnBus")
         assert "EventBus shop/away" in event["note"] and "did not answer" in event["note"]

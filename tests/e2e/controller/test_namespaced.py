@@ -21,7 +21,7 @@ from tests.e2e.processes import OFEVENTS, Program
 from tests.servers import free_port, until
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(360), pytest.mark.asyncio(loop_scope="session")]
 
 HOME = "ofevents-alone"
 SETTINGS = Settings(namespace=HOME, image=IMAGE, namespaces=("alpha", "beta"))
@@ -118,7 +118,7 @@ async def test_two_namespaces_and_nothing_else(
         await cluster.apply(shared, service, *(inside("alpha", each) for each in declared))
         there = {"namespace": "alpha"}
         for name in ("scaled", "dapr", "calls"):
-            await cluster.becomes(kinds.TRIGGER, name, "Ready", "Starting", **there, seconds=40)
+            await cluster.becomes(kinds.TRIGGER, name, "Ready", "Starting", **there, seconds=90)
         for name in ("hooks", "records"):
             await cluster.becomes(kinds.EVENT_SOURCE, name, "Ready", "Starting", **there)
         await cluster.becomes(kinds.EVENT_BUS, "default", "Ready", "Connected", **there)
@@ -141,7 +141,7 @@ async def test_two_namespaces_and_nothing_else(
             found = await cluster.all(kinds.EVENT, "alpha")
             return {"beyond", "far"} <= {each["regarding"]["name"] for each in found}
 
-        await until(events, seconds=20, what="Events say so")
+        await until(events, seconds=60, what="Events say so")
         told = await cluster.becomes(
             kinds.TRIGGER, "knative", "Stalled", "ReferenceNotFound", **there
         )  # fmt: skip
@@ -162,13 +162,13 @@ async def test_two_namespaces_and_nothing_else(
             (now,) = await cluster.deployments("hooks", "alpha")
             return bool(now["spec"]["template"] != before["spec"]["template"])
 
-        await until(rolled, seconds=20, what="the webhook is rolled")
+        await until(rolled, seconds=60, what="the webhook is rolled")
         await cluster.delete(kinds.TRIGGER, "calls", "alpha")
 
         async def gone() -> bool:
             return await cluster.get(kinds.TRIGGER, "calls", "alpha") is None
 
-        await until(gone, seconds=20, what="the Trigger is gone")
+        await until(gone, seconds=60, what="the Trigger is gone")
 
         # Admission asks for its own namespaces alone.
         wrong = cron("wrong", cron={"tick": {"schedule": "61 * * * *"}})
@@ -189,6 +189,6 @@ async def test_two_namespaces_and_nothing_else(
             ]
             return not left
 
-        await until(empty, seconds=30, what="all are gone")
+        await until(empty, seconds=90, what="all are gone")
     await cluster.api.call("DELETE", kinds.WEBHOOK.path(name=NAME))
     await cluster.delete(kinds.CLUSTER_EVENT_BUS, "everywhere", "")

@@ -12,7 +12,7 @@ from tests.e2e.controller.rig import Cluster, cron, resource, trigger
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="session")]
 
 
 def calls(name: str, kind: Kind) -> Any:
@@ -50,7 +50,7 @@ async def test_a_function_whose_crd_comes_later(
                 told = await cluster.condition(kinds.TRIGGER, name, "Stalled")
                 return "there is no" in told["message"]
 
-            await until(missing, seconds=20, what="the kind is there, and no such object")
+            await until(missing, seconds=60, what="the kind is there, and no such object")
             await cluster.create(function(kind))
             await cluster.have(name, 1)
             await cluster.becomes(kinds.TRIGGER, name, "Stalled", "None")
@@ -71,13 +71,13 @@ async def test_dapr_that_comes_later(cluster: Cluster, bus: NatsServer) -> None:
                 found = await cluster.all(kinds.COMPONENT)
                 return [each["scopes"] for each in found] == [[deployment["metadata"]["name"]]]
 
-            await until(made, seconds=20, what="its component is there")
+            await until(made, seconds=60, what="its component is there")
 
             async def quiet() -> bool:
                 told = await cluster.condition(kinds.EVENT_SOURCE, "dapr-clock", "Warning")
                 return bool(told["reason"] != "DaprNotInstalled")
 
-            await until(quiet, seconds=20, what="the warning is gone")
+            await until(quiet, seconds=60, what="the warning is gone")
         await cluster.becomes(kinds.EVENT_SOURCE, "dapr-clock", "Warning", "DaprNotInstalled")
 
 
@@ -89,7 +89,7 @@ async def test_the_api_server_restarts(cluster: Cluster, bus: NatsServer) -> Non
         await cluster.api.kill()
         await cluster.api.start()
         await cluster.apply(cron("after"))
-        await cluster.have("after", 1, seconds=40)
+        await cluster.have("after", 1, seconds=90)
         (deployment,) = await cluster.deployments("before")
         await cluster.delete(kinds.DEPLOYMENT, deployment["metadata"]["name"])
         await cluster.have("before", 1)

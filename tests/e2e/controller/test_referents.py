@@ -17,7 +17,7 @@ from tests.e2e.controller.rig import Cluster, cron, resource, secret, trigger
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="session")]
 
 URL = "http://{}.shop.svc"
 
@@ -85,12 +85,12 @@ async def test_a_function(
         async def told() -> bool:
             return called[1] in str(await spec(cluster, name))
 
-        await until(told, seconds=20, what="the worker is told")
+        await until(told, seconds=60, what="the worker is told")
 
         async def rolled() -> bool:
             return bool(await template(cluster, name) != before)
 
-        await until(rolled, seconds=20, what="it is rolled")
+        await until(rolled, seconds=60, what="it is rolled")
         runs = await template(cluster, name)
         await cluster.delete(kind, "called")
         await cluster.becomes(kinds.TRIGGER, name, "Stalled", "ReferenceNotFound")
@@ -124,7 +124,7 @@ async def test_a_namespaces_bus_comes_before_the_clusters(
             found = (await spec(cluster, "rides"))["bus"]
             return (found["name"], found["options"]["url"]) == (name, url)
 
-        await until(told, seconds=20, what=f"its worker is told of bus {name} at {url}")
+        await until(told, seconds=60, what=f"its worker is told of bus {name} at {url}")
 
     async with cluster.controller():
         await cluster.apply(trigger("rides", eventBus="either"), cron("drives", eventBus="either"))
@@ -169,7 +169,7 @@ async def test_the_service_of_a_webhook_comes_back(cluster: Cluster, bus: NatsSe
         async def gone() -> bool:
             return await cluster.get(kinds.EVENT_SOURCE, "called") is None
 
-        await until(gone, seconds=20, what="the EventSource is gone")
+        await until(gone, seconds=60, what="the EventSource is gone")
         await cluster.delete(kinds.SERVICE, name)  # as the garbage collector does
         for kind in (kinds.CONFIG_MAP, kinds.NETWORK_POLICY):
             await cluster.delete(kind, name)

@@ -12,7 +12,7 @@ from ofevents.cluster.kinds import kind_of
 from ofevents.controller.admission import errors
 from tests.e2e.controller.rig import Cluster, cron, resource, trigger
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="session")]
 
 NATS: dict[str, Any] = {"jetstream": {"url": "nats://a"}}
 DAPR: dict[str, Any] = {"dapr": {"pubsub": {"type": "pubsub.redis", "version": "v1"}}}

@@ -128,11 +128,15 @@ async def measure(count: int, folder: Path) -> Figures:
             waiting = await metric(port, "ofevents_controller_queued")
             return done > 2 * count and waiting == 0
 
+        async def whole() -> bool:
+            """Nothing waits any more; the last ones may still be worked on."""
+            return len(await cluster.all(kinds.DEPLOYMENT)) == 2 * count
+
         async with program:
             watch = Stopwatch(lambda: work(program) + cluster.api.work())
             await until(settled, seconds=300, what="all is reconciled")
             seconds, waited = watch.seconds(), watch.waited
-            assert len(await cluster.all(kinds.DEPLOYMENT)) == 2 * count
+            await until(whole, seconds=60, what=f"{2 * count} Deployments")
             requests = await metric(port, "ofevents_kubernetes_requests_total")
             memory = psutil.Process(program.process.pid).memory_info().rss / 2**20
             taken = work(program)
@@ -159,7 +163,7 @@ def judge(small: Figures, large: Figures) -> None:
     assert large.waited <= 280
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(360)
 async def test_thirty(tmp_path: Path) -> None:
     found = await measure(30, tmp_path)
     sys.stdout.write(f"{found}\n")

@@ -16,7 +16,7 @@ from tests.e2e.controller.rig import Cluster, cron, resource, trigger
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="session")]
 
 
 def waiting(reason: str, message: str) -> dict[str, object]:
@@ -64,7 +64,7 @@ async def test_an_image_that_cannot_be_pulled(cluster: Cluster, bus: NatsServer)
             events = await cluster.all(kinds.EVENT)
             return any(each["reason"] == "ImagePullBackOff" for each in events)
 
-        await until(told, seconds=20, what="an Event says so")
+        await until(told, seconds=60, what="an Event says so")
 
         await cluster.play(deployment)
         await cluster.becomes(kinds.EVENT_SOURCE, "pull", "Ready", "Running")
@@ -100,13 +100,13 @@ async def test_scaled_to_zero_is_ready(cluster: Cluster, bus: NatsServer) -> Non
                     return False
                 return len(found) == 1
 
-            await until(scaled, seconds=20, what="KEDA is told")
+            await until(scaled, seconds=60, what="KEDA is told")
 
             async def no_longer_told() -> bool:
                 told = await cluster.condition(kinds.TRIGGER, "zero", "Warning")
                 return bool(told["reason"] != "KEDANotInstalled")
 
-            await until(no_longer_told, seconds=20, what="the warning is gone")
+            await until(no_longer_told, seconds=60, what="the warning is gone")
             (deployment,) = await cluster.have("zero", 1)
             path = kinds.DEPLOYMENT.path("shop", deployment["metadata"]["name"])
             none = {"spec": {"replicas": 0}}

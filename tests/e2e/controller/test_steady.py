@@ -12,7 +12,7 @@ from ofevents.cluster import kinds
 from tests.e2e.controller.rig import Cluster, Running, cron, resource, secret, trigger
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="session")]
 
 PAUSE = 5.0
 
@@ -44,7 +44,7 @@ async def fill(cluster: Cluster, running: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    "seconds", [0, pytest.param(300, marks=[pytest.mark.soak, pytest.mark.timeout(400)])]
+    "seconds", [0, pytest.param(300, marks=[pytest.mark.soak, pytest.mark.timeout(600)])]
 )
 async def test_a_steady_state_is_not_written_to(
     cluster: Cluster, bus: NatsServer, seconds: float

@@ -13,13 +13,15 @@ import pytest
 
 from ofevents.cluster import kinds
 from tests.e2e.controller.rig import IMAGE, SYSTEM, TOKEN, Cluster, cron
+from tests.e2e.controller.test_leaving import gone
 from tests.e2e.processes import OFEVENTS, Program, get
 from tests.servers import free_port, until
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="session")]
 
-WITHIN = 15.0
+WITHIN = 25.0
+"""The lease of 9 s and a look for it are 11 s on a machine of its own; a second lease, 20 s."""
 
 
 async def holder(cluster: Cluster) -> str:
@@ -43,24 +45,25 @@ async def test_another_takes_over_after_kill_9(
         async def held(by: int) -> bool:
             return (await holder(cluster)).startswith(f"controller-{by}_")
 
-        await until(lambda: held(ports[0]), seconds=30, what="the first leads")
+        await until(lambda: held(ports[0]), seconds=90, what="the first leads")
         async with second:
             await cluster.apply(cron("first-clock"))
             await cluster.have("first-clock", 1)
+            await cluster.becomes(kinds.EVENT_SOURCE, "first-clock", "Ready", "Starting")
 
             async def stands_by() -> bool:
                 status, text = await get(f"http://127.0.0.1:{ports[1]}/status")
                 ready, _ = await get(f"http://127.0.0.1:{ports[1]}/readyz")
                 return status == ready == 200 and "Standby" in text
 
-            await until(stands_by, seconds=30, what="the second stands by")
+            await until(stands_by, seconds=90, what="the second stands by")
             before = await cluster.versions()
 
             first.process.send_signal(signal.SIGKILL)
             killed = time.monotonic()
             await first.process.wait()
             await cluster.apply(cron("later-clock"))
-            await cluster.have("later-clock", 1, seconds=30)
+            await cluster.have("later-clock", 1, seconds=60)
             took = time.monotonic() - killed
             sys.stdout.write(f"taken over after {took:.1f} s\n")
             assert took < WITHIN
@@ -70,7 +73,7 @@ async def test_another_takes_over_after_kill_9(
 
             # One that ends in good order lets go at once.
             second.process.send_signal(signal.SIGTERM)
-            assert await asyncio.wait_for(second.process.wait(), 10) == 0
+            assert await asyncio.wait_for(second.process.wait(), 40) == 0
             assert await holder(cluster) == ""
 
 
@@ -84,7 +87,7 @@ async def test_one_that_was_frozen_ends_and_writes_nothing(
         return (await holder(cluster)).startswith(f"controller-{by}_")
 
     async with first:
-        await until(lambda: held(ports[0]), seconds=30, what="the first leads")
+        await until(lambda: held(ports[0]), seconds=90, what="the first leads")
         async with second:
             await cluster.apply(cron("thaws"))
             (deployment,) = await cluster.have("thaws", 1)
@@ -93,12 +96,15 @@ async def test_one_that_was_frozen_ends_and_writes_nothing(
                 # What it would write the moment that it goes on.
                 await cluster.delete(kinds.EVENT_SOURCE, "thaws")
                 await cluster.apply(cron("thaws-later"))
-                await until(lambda: held(ports[1]), seconds=30, what="the second leads")
+                await until(lambda: held(ports[1]), seconds=90, what="the second leads")
                 await cluster.have("thaws-later", 1)
+                # It has written all that there is to write.
+                await cluster.becomes(kinds.EVENT_SOURCE, "thaws-later", "Ready", "Starting")
+                await gone(cluster, kinds.EVENT_SOURCE, "thaws")
                 before = await cluster.versions()
             finally:
                 first.process.send_signal(signal.SIGCONT)
-            assert await asyncio.wait_for(first.process.wait(), 20) != 0
+            assert await asyncio.wait_for(first.process.wait(), 60) != 0
             assert "so that one alone writes" in first.log
             assert await cluster.versions() == before
             assert await held(ports[1])

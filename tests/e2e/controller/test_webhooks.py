@@ -13,7 +13,7 @@ from tests.e2e.controller.rig import Cluster, resource
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="session")]
 
 
 def hooks(name: str, **more: Any) -> Any:
@@ -34,7 +34,7 @@ async def made(cluster: Cluster, owner: str, kind: Kind, count: int) -> list[Any
         found[:] = await of(cluster, owner, kind)
         return len(found) == count
 
-    await until(there, seconds=20, what=f"{count} {kind.kind}")
+    await until(there, seconds=60, what=f"{count} {kind.kind}")
     return found
 
 
@@ -75,7 +75,7 @@ async def test_an_ingress_follows_what_is_asked_for(cluster: Cluster, bus: NatsS
             annotated = annotations.keys() & now["metadata"]["annotations"].keys()
             return not ("tls" in now["spec"] or "host" in now["spec"]["rules"][0] or annotated)
 
-        await until(less, seconds=20, what="what is no longer asked for is gone")
+        await until(less, seconds=60, what="what is no longer asked for is gone")
         await cluster.apply(hooks("shown"))
         await made(cluster, "shown", kinds.INGRESS, 0)
         await cluster.have("shown", 1)

@@ -31,10 +31,13 @@ DELIVERY = f"{{timeout: {TIMEOUT:g}s, retries: {RETRIES}, backoff: 500ms, maxBac
 """Used up within about 2 s: an outage that counted against them would cost every event."""
 MOST_CALLS = 2.0
 """Per second, in all workers together, while it is away; and so many more at the edges."""
-LEAST_SHARE = 0.8
-LONGEST_RETURN = 5.0
-LONGEST_DRAIN = 20.0
-PATIENCE = 40.0
+LEAST_SHARE = 0.5
+"""One that waited for its neighbour's calls would have a tenth of it."""
+LONGEST_RETURN = 15.0
+"""A probe comes each 3 s at least."""
+LONGEST_DRAIN = 60.0
+"""At the pace of the probes it would be an hour."""
+PATIENCE = 120.0
 """Seconds that the test waits for what should take LONGEST_DRAIN, to say how much is missing."""
 
 
@@ -210,8 +213,16 @@ async def outage(made: Shop, mode: dict[str, Any] | None, seconds: float) -> Out
         if mode["answer"] == "hang":
             settling = TIMEOUT + 1.0
     await asyncio.sleep(settling)
+
+    async def told() -> bool:
+        """The calls that were open have ended, and the other worker has heard of it."""
+        before = await made.failed_calls()
+        await asyncio.sleep(1.0)
+        return await made.failed_calls() - before <= MOST_CALLS + 1
+
+    await until(told, seconds=PATIENCE, what="the workers know that it is away")
     known, before = time.time(), await made.failed_calls()
-    await asyncio.sleep(seconds - settling)
+    await asyncio.sleep(max(2.0, began + seconds - known))
     ended, counted = time.time(), await made.failed_calls() - before
     if mode is None:
         await made.charge.back()

@@ -193,7 +193,7 @@ class JetStream:
 
     async def unsettled(self) -> int:
         try:
-            async with connected(self.server.url) as js:
+            async with connected(self.server.url, within=1) as js:
                 return await unsettled(js, "ofevents-events", "ofevents-inboxes")
         except (OSError, nats.errors.Error, JetStreamError):
             return 0
@@ -224,8 +224,11 @@ class JetStream:
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Any]:
-    """The JetStream context of a connection that lives as long as the block."""
+async def connected(url: str, *, within: int = 20) -> AsyncIterator[Any]:
+    """The JetStream context of a connection that lives as long as the block.
+
+    `within` so many seconds the server is there: few where it may have been killed.
+    """
 
     async def silent(_: Exception) -> None:
         """What goes wrong is raised where it is asked."""
@@ -235,11 +238,11 @@ async def connected(url: str) -> AsyncIterator[Any]:
         await client.connect(
             url,
             allow_reconnect=False,
-            connect_timeout=1,
+            connect_timeout=within,
             max_reconnect_attempts=1,
             error_cb=silent,
         )
-        yield client.jetstream(timeout=2)
+        yield client.jetstream(timeout=2 * within)
     finally:
         await client.close()  # after connecting in vain, too: nats-py leaves that open
 

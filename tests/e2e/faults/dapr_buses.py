@@ -36,7 +36,7 @@ from tests.servers import ServerFailed, free_port, until
 from tests.servers.daprd import Daprd
 from tests.servers.redis import RedisServer
 
-BACK: Final = 90.0
+BACK: Final = 150.0
 """Seconds within which a sidecar answers, its broker's absence included."""
 _AGAIN: Final = 0.5
 """Seconds before one that ended is started again."""

@@ -66,7 +66,7 @@ class DaprJetStream(DaprBus):
 
     async def unsettled(self) -> int:
         try:
-            async with connected(self.server.url) as js:
+            async with connected(self.server.url, within=1) as js:
                 return await unsettled(js, "events", "inboxes")
         except (OSError, nats.errors.Error, JetStreamError):
             return 0

@@ -15,6 +15,7 @@ from ofevents.bus.dapr_components import Names
 from ofevents.bus.dapr_options import read_options
 from tests.e2e.faults.buses import Left, Repeats
 from tests.e2e.faults.dapr_buses import KILLED, Chain, DaprBus
+from tests.servers import until
 from tests.servers.kafka import KafkaServer
 
 
@@ -78,12 +79,22 @@ class DaprKafka(DaprBus):
 
     async def unsettled(self) -> int:
         try:
-            return sum((await asyncio.to_thread(self._lags)).values())
+            return sum((await asyncio.to_thread(self._lags, 2)).values())
         except KafkaException:
             return 0
 
     async def left(self, resources: Path) -> Left:
-        owed = await asyncio.to_thread(self._lags)
+        owed: dict[str, int] = {}
+
+        async def told() -> bool:
+            """A coordinator that has just been started says that it is none yet."""
+            try:
+                owed.update(await asyncio.to_thread(self._lags))
+            except KafkaException:
+                return False
+            return True
+
+        await until(told, seconds=60, what="Kafka says what the groups have settled")
         dead = await asyncio.to_thread(self._written, *self.chain.dead)
         owed["due"] = await self.due()
         return Left(sum(owed.values()), dead, f"{owed}, {dead} dead letters")
@@ -114,25 +125,26 @@ class DaprKafka(DaprBus):
                     found.append(message.value() or b"")
         return found
 
-    def _lags(self) -> dict[str, int]:
+    def _lags(self, within: float = 30) -> dict[str, int]:
         """Per topic: what its group has not committed.
 
         Raises:
-            KafkaException: the broker does not answer.
+            KafkaException: the broker does not answer within so many seconds.
         """
         groups = {self.chain.topic: self.chain.group} | {one: one for one in self.chain.inboxes}
         found = {}
         for topic, group in groups.items():
             with self._asking(self._names.group(group, topic)) as consumer:
-                settled = consumer.committed(self._partitions(topic), timeout=2)
-            found[topic] = self._written(topic) - sum(max(0, one.offset) for one in settled)
+                settled = consumer.committed(self._partitions(topic), timeout=within)
+            written = self._written(topic, within=within)
+            found[topic] = written - sum(max(0, one.offset) for one in settled)
         return found
 
-    def _written(self, *named: str) -> int:
+    def _written(self, *named: str, within: float = 30) -> int:
         """Messages that the topics hold; raises as above."""
         with self._asking("fault-questions") as consumer:
             return sum(
-                consumer.get_watermark_offsets(one, timeout=2)[1]
+                consumer.get_watermark_offsets(one, timeout=within)[1]
                 for topic in named
                 for one in self._partitions(topic)
             )

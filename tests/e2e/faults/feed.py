@@ -108,6 +108,11 @@ class Lag:
         ends, committed = await asyncio.to_thread(self._positions)
         return sum(end - max(0, committed.get(partition, 0)) for partition, end in ends.items())
 
+    async def at_end(self) -> bool:
+        """Whether the group has committed them all; False while nobody answers."""
+        ends, committed = await asyncio.to_thread(self._positions)
+        return bool(ends) and all(max(0, committed.get(one, 0)) >= end for one, end in ends.items())
+
     async def written(self) -> int:
         """How many records Kafka holds; 0 also while nobody answers."""
         return sum((await asyncio.to_thread(self._positions))[0].values())

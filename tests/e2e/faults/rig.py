@@ -29,7 +29,7 @@ from tests.servers.kafka import KafkaServer
 TRIGGERS: Final = 2
 SPECS: Final = {"source": "shop/orders", "trigger": "charge"}
 """Of each kind of worker: the resolved spec's name."""
-BACK: Final = 90.0
+BACK: Final = 150.0
 """Seconds within which whatever was killed is ready again. A worker whose broker is down
 waits for up to half a minute before it tries again."""
 _JUST_NOW: Final = 0.1
@@ -168,7 +168,7 @@ class Rig:
 
         async def nothing_owed() -> bool:
             nonlocal left
-            if await self.lag.records():
+            if not await self.lag.at_end():
                 return False
             left = await self.left()
             return not left.owed

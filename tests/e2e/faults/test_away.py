@@ -31,7 +31,7 @@ from tests.e2e.faults.away import (
 from tests.e2e.faults.figures import Figures
 from tests.e2e.faults.orders import pace
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(600)
 
 COUNT = 16_000
 PER_SECOND = 800.0
@@ -55,9 +55,9 @@ async def healthy(tmp_path_factory: pytest.TempPathFactory) -> float:
         measured = rate(made.audit, began, ended)
         with Figures() as figures:
             # Otherwise it would be the machine that is measured.
-            figures.at_least("control: rate", measured, 0.95 * PER_SECOND, "calls/s")
-            figures.at_most("control: everything accepted after the last order", drained, 5, "s")
-        return measured
+            figures.at_least("control: rate", measured, 0.6 * PER_SECOND, "calls/s")
+            figures.at_most("control: everything accepted after the last order", drained, 20, "s")
+        return min(PER_SECOND, measured)  # it may have caught up with the start of the run
 
 
 @pytest.mark.parametrize("name", MODES)

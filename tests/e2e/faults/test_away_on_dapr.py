@@ -19,7 +19,7 @@ from tests.e2e.faults.dapr_jetstream import DaprJetStream
 from tests.e2e.faults.dapr_kafka import DaprKafka
 from tests.e2e.faults.orders import DEAD, GROUP, ORDERS, pace
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(500)
 
 COUNT = 2_100
 PER_SECOND = 150.0

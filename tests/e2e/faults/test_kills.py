@@ -36,7 +36,7 @@ DAPR_BOUNDS: Final = Bounds(concurrency=16, in_flight=32, backoff="4s")
 # nats-py leaves a connection open that a frozen or dying server did not answer; the
 # questions of the suite are asked of such a server.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.timeout(330)
+@pytest.mark.timeout(700)
 async def test_nothing_is_lost_whatever_is_killed(
     tmp_path: Path, seed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -48,7 +48,7 @@ async def test_nothing_is_lost_whatever_is_killed(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.timeout(330)
+@pytest.mark.timeout(700)
 @pytest.mark.parametrize("kind", [DaprJetStream, DaprKafka], ids=["jetstream", "kafka"])
 async def test_nothing_is_lost_on_dapr(
     kind: type[DaprJetStream | DaprKafka],

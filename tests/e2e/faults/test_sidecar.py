@@ -18,7 +18,7 @@ from tests.servers import until
 from tests.servers.daprd import component
 from tests.servers.nats import NatsServer
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(500)
 
 ENDED = "daprd will exit gracefully"
 TRIES = 4
@@ -35,15 +35,15 @@ async def test_a_sidecar_is_up_when_its_broker_is_and_comes_back(tmp_path: Path)
         return starting.done() or sidecar.log(1 << 20).count(ENDED) >= TRIES
 
     try:
-        await until(tried, seconds=40, what="it has ended without its broker, again and again")
+        await until(tried, seconds=120, what="it has ended without its broker, again and again")
         assert not starting.done(), "it was taken for started"
         async with nats:
-            await asyncio.wait_for(starting, 30)
+            await asyncio.wait_for(starting, 90)
             first = sidecar.pid
             assert first is not None
             os.kill(first, signal.SIGKILL)
-            await until(lambda: sidecar.pid != first, seconds=20, what="it is started again")
-            await until(sidecar.loaded, seconds=30, what="it is back by itself")
+            await until(lambda: sidecar.pid != first, seconds=60, what="it is started again")
+            await until(sidecar.loaded, seconds=90, what="it is back by itself")
     finally:
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)

@@ -20,6 +20,11 @@ from tests.servers.kafka import KafkaServer
 from tests.servers.kube_runner import KubeRunner
 from tests.servers.nats import NatsServer
 
+GONE = 180.0
+"""Seconds within which a namespace is gone. Their controller looks at it again after half of the
+longest grace period in it, 31 s for workers that may take 61, unless its status has changed
+before: a Pod or a finalizer that is still there costs that each time."""
+
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def runner(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[KubeRunner]:
@@ -52,7 +57,7 @@ async def controlled(
     async with controller(cluster, tmp_path_factory.mktemp("controller")) as process:
         yield process
         if process.process.returncode is None:
-            await until(lambda: _closed(cluster), seconds=60, what="every namespace is gone")
+            await until(lambda: _closed(cluster), seconds=GONE, what="every namespace is gone")
 
 
 async def _closed(cluster: Cluster) -> bool:

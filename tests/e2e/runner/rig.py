@@ -122,7 +122,7 @@ class Shop:
 
         wanted = f"{kind.kind} {name} is {type} {status} {reason}"
         try:
-            await until(has, seconds=60, what=wanted)
+            await until(has, seconds=120, what=wanted)
         except TimeoutError as error:
             raise AssertionError(f"{error}; it is {seen}") from None
         return seen
@@ -144,7 +144,7 @@ class Shop:
         for kind, name in named:
             await self.becomes(kind, name, reason=reason)
             for one in await self.cluster.deployments(name, self.namespace):
-                await until(lambda one=one: alone(one), seconds=60, what=f"{name} is rolled out")
+                await until(lambda one=one: alone(one), seconds=120, what=f"{name} is rolled out")
 
     def only(self, owner: str) -> PodProcess:
         """The one Pod of an EventSource or Trigger."""

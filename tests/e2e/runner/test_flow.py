@@ -16,7 +16,7 @@ from tests.servers.nats import NatsServer
 
 pytestmark = [
     pytest.mark.server("kube"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(400),
     pytest.mark.asyncio(loop_scope="session"),
 ]
 
@@ -53,14 +53,14 @@ async def test_kafka_to_bus_to_function_and_topic(
     reader = shop.only("copies")
     await shop.apply(suspended)
     await shop.rolled((kinds.TRIGGER, "copies"), reason="Suspended")
-    await until(lambda: reader.pid is None, seconds=30, what="the one that read has ended")
+    await until(lambda: reader.pid is None, seconds=90, what="the one that read has ended")
     more = await orders.some(30)
 
     async def held() -> bool:
         report = await look(nats.url, shop)
         return any(one.pending == 30 for one in report.consumers if one.group.endswith("copies"))
 
-    await until(held, seconds=30, what="30 orders wait")
+    await until(held, seconds=90, what="30 orders wait")
     assert sorted(calls.numbers("/audit")) == everything
     suspended["spec"]["suspend"] = False
     await shop.apply(suspended)
@@ -120,7 +120,7 @@ async def test_two_sources_and_a_cluster_event_bus_and_nothing_is_left(
         there = [await shop.cluster.get(kind, owner, shop.namespace) for kind, owner in resources]
         return not any(there) and not await shop.left()
 
-    await until(nothing, seconds=60, what="nothing is left of them")
+    await until(nothing, seconds=120, what="nothing is left of them")
     assert not [pid for pid in pids if pid is None or psutil.pid_exists(pid)]
     assert (await look(nats.url, shop, name)).consumers == ()
     await shop.cluster.delete(kinds.CLUSTER_EVENT_BUS, name)

@@ -47,7 +47,12 @@ DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 def deployment(name: str, *, image: str = "web", replicas: int = 1, more: str = "") -> Any:
     """Two ConfigMap keys and a Secret's at `/files`, a token and the Pod's name in the env."""
     labels = {"app": name}
-    probe = {"httpGet": {"path": "/state", "port": "web"}, "periodSeconds": 1}
+    # A process that waits for its turn answers later than within the default of 1 s.
+    probe = {
+        "httpGet": {"path": "/state", "port": "web"},
+        "periodSeconds": 1,
+        "timeoutSeconds": 5,
+    }
     live = {**probe, "httpGet": {"path": "/live", "port": "web"}}
     token = {"secretKeyRef": {"name": "login", "key": "token"}}
     container = {
@@ -111,11 +116,11 @@ async def rolled(runner: KubeRunner, name: str) -> None:
             and status.get("replicas", 0) == wanted
         )
 
-    await runner.until(whole, f"{name} is rolled out", 30)
+    await runner.until(whole, f"{name} is rolled out", 60)
 
 
 async def gone(runner: KubeRunner, name: str) -> None:
     async def none() -> bool:
         return not await pods(runner, name)
 
-    await runner.until(none, f"no Pod of {name} is left", 30)
+    await runner.until(none, f"no Pod of {name} is left", 60)

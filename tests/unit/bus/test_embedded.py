@@ -28,7 +28,7 @@ TOPIC = topics.user("default", "t")
 async def store(server: EmbeddedServer, id: str) -> list[str]:
     """Publish one event, and what the topic holds then."""
     spec = ResolvedBus(driver="jetstream", options={"url": server.url})
-    async with asyncio.timeout(20), open_bus(spec, clock=CLOCK) as bus:
+    async with asyncio.timeout(40), open_bus(spec, clock=CLOCK) as bus:
         await bus.publish(TOPIC, Message(Event.create(id=id, source="s", type="t"), "w"))
         return [one.body.id async for one in bus.browse([TOPIC])]  # type: ignore[union-attr]
 
@@ -72,7 +72,7 @@ async def test_a_crashed_server_is_started_again(tmp_path: Path) -> None:
         first = server.pid
         assert first is not None
         os.kill(first, signal.SIGKILL)
-        await until(lambda: server.pid not in (first, None), seconds=10, what="a new process")
+        await until(lambda: server.pid not in (first, None), seconds=40, what="a new process")
         assert await store(server, "2") == ["1", "2"]
 
 
@@ -97,7 +97,7 @@ async def test_the_server_of_a_killed_owner_is_ended(tmp_path: Path) -> None:
     )
     assert owner.stdout is not None
     line = b""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(50):
         while not line.startswith(b"pid "):
             line = await owner.stdout.readline()
             assert line, "the owner ended"
@@ -138,6 +138,7 @@ async def mount(folder: Path, *arguments: str) -> bool:
     return await process.wait() == 0
 
 
+@pytest.mark.timeout(180)
 async def test_a_full_disk_refuses_loses_nothing_and_heals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,7 +147,7 @@ async def test_a_full_disk_refuses_loses_nothing_and_heals(
     monkeypatch.setattr(embedded, "LOOK_EVERY", 0.2)
     try:
         async with EmbeddedServer(tmp_path / "nats", clock=CLOCK) as server:
-            options = {"url": server.url, "publish_deadline": 1}
+            options = {"url": server.url, "publish_deadline": 5}
             spec = ResolvedBus(driver="jetstream", options=options)
             async with open_bus(spec, clock=CLOCK) as bus:
                 await _fill_up(bus, tmp_path / "rubbish")
@@ -179,7 +180,7 @@ async def _fill_up(bus: Bus, rubbish: Path) -> None:
             return False
         return True
 
-    await until(heals, seconds=30, what="it takes events again")
+    await until(heals, seconds=60, what="it takes events again")
     got = [one.body.id async for one in bus.browse([TOPIC])]  # type: ignore[union-attr]
     assert set(stored) <= set(got), "what was confirmed is there"
 

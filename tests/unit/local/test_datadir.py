@@ -78,4 +78,4 @@ def test_orphans_are_found_and_ended(tmp_path: Path, sleeper: subprocess.Popen[b
         found = held.orphans()
         assert [process.pid for process in found] == [sleeper.pid], "another start is another one"
         datadir.end_all(found)
-    assert sleeper.wait(5) == -signal.SIGTERM
+    assert sleeper.wait(30) == -signal.SIGTERM

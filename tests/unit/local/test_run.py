@@ -14,6 +14,8 @@ import pytest
 from tests.servers import free_port, until
 from tests.unit.local.runs import Folder, once, running
 
+pytestmark = pytest.mark.timeout(240)
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
@@ -41,7 +43,7 @@ async def test_an_order_flows_to_the_function_and_the_topic(folder: Folder) -> N
         children = psutil.Process(run.process.pid).children(recursive=True)
         began = time.monotonic()
         assert await run.stop() == 0
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15  # nobody is waited for
         assert "nothing was in flight" in run.texts()
         assert not [one for one in children if one.is_running() and one.status() != "zombie"]
         assert run.errors == b""
@@ -84,7 +86,7 @@ async def test_after_kill_9_it_goes_on_and_ends_what_was_left(folder: Folder) ->
         await run.process.wait()
     folder.trigger(least=100)
     async with running("-f", at, *folder.charge) as run:
-        await run.until(lambda: "charged 150" in run.texts(), "the order is charged", seconds=30)
+        await run.until(lambda: "charged 150" in run.texts(), "the order is charged", seconds=90)
         assert not [one for one in left if one.is_running() and one.status() != "zombie"]
 
 
@@ -139,36 +141,32 @@ async def test_a_bus_that_does_not_answer_is_waited_for(folder: Folder) -> None:
 
 async def test_a_second_ctrl_c_ends_at_once(folder: Folder) -> None:
     # A function that never answers keeps the Trigger draining.
-    (folder.path / "charge.py").write_text(
-        "import time\n"
-        + (folder.path / "charge.py").read_text().replace('print("ch', 'time.sleep(60); print("ch')
-    )
+    folder.hang()
     async with running("-f", str(folder.path), *folder.charge) as run:
         await run.ready("shop/orders", "checkout", "charge")
         await run.until(lambda: "started" in run.texts(), "the function listens")
         await folder.order(150)
+        await run.until(lambda: "called" in run.texts(), "the Trigger has it in hand")
         children = psutil.Process(run.process.pid).children(recursive=True)
         run.process.send_signal(signal.SIGINT)
         await run.until(lambda: "stopping" in run.texts(), "it drains")
         began = time.monotonic()
         assert await run.stop() == 130
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 3.5  # it would drain for 4.8 s
         await until(
             lambda: not [p for p in children if p.is_running() and p.status() != "zombie"],
-            seconds=2,
+            seconds=20,
             what="no child is left",
         )
 
 
 async def test_what_is_still_in_flight_is_said(folder: Folder) -> None:
-    (folder.path / "charge.py").write_text(
-        "import time\n"
-        + (folder.path / "charge.py").read_text().replace('print("ch', 'time.sleep(60); print("ch')
-    )
+    folder.hang()
     async with running("-f", str(folder.path), *folder.charge) as run:
         await run.ready("shop/orders", "checkout", "charge")
         await run.until(lambda: "started" in run.texts(), "the function listens")
         await folder.order(150)
+        await run.until(lambda: "called" in run.texts(), "the Trigger has it in hand")
         assert await run.stop() == 0
         assert "still in flight at Trigger default/checkout" in run.texts()
 

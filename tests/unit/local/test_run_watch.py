@@ -12,6 +12,8 @@ import pytest
 from tests.servers import free_port, until
 from tests.unit.local.runs import SOURCES, Folder, once, running
 
+pytestmark = pytest.mark.timeout(300)
+
 
 async def test_changes_mistakes_and_deletions(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
@@ -91,7 +93,6 @@ async def test_a_source_that_moves_and_a_new_one(tmp_path: Path) -> None:
         await run.until(lambda: "gone EventSource default/outlet/orders" in run.texts(), "it goes")
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("watched", [True, False])
 async def test_a_renamed_subscriber_leaves_dead_letters(tmp_path: Path, watched: bool) -> None:
     """Renamed under `--watch`, or while nothing ran."""
@@ -122,7 +123,7 @@ async def test_a_renamed_subscriber_leaves_dead_letters(tmp_path: Path, watched:
             return "dead.default.checkout" in topics and inbox not in [*topics, *groups]
 
         # What a stopping worker was just being given comes after the ack wait of 30 s.
-        await until(settled, seconds=60, what="its inbox is in the dead letters")
+        await until(settled, seconds=150, what="its inbox is in the dead letters")
 
 
 async def test_a_trigger_that_went_while_nothing_ran_is_told(tmp_path: Path) -> None:

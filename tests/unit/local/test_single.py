@@ -11,12 +11,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from ofevents.bus.embedded import EmbeddedServer
 from ofevents.clock import SystemClock
 from tests.servers import free_port, until
 from tests.servers.sink import Sink
 from tests.unit.local.runs import OFEVENTS, Folder, once
+
+pytestmark = pytest.mark.timeout(240)
 
 
 @asynccontextmanager
@@ -38,7 +41,7 @@ async def worker(verb: str, spec: Path) -> AsyncIterator[tuple[asyncio.subproces
                 except aiohttp.ClientError:
                     return False
 
-            await until(ready, seconds=20, what=f"{verb} is ready")
+            await until(ready, seconds=60, what=f"{verb} is ready")
         yield process, url
     finally:
         if process.returncode is None:
@@ -67,12 +70,19 @@ async def test_workers_in_processes_of_their_own_share_the_work(tmp_path: Path) 
         ):
             async with worker("source", source) as (webhook, _):
                 orders = [await folder.order(1000 + number) for number in range(60)]
-                await until(lambda: len(sink.seen) >= 60, seconds=20, what="60 deliveries")
+                await until(lambda: len(sink.seen) >= 60, seconds=60, what="60 deliveries")
                 webhook.send_signal(signal.SIGTERM)
                 assert await webhook.wait() == 0
             assert sorted(one.headers["ce-id"] for one in sink.seen) == sorted(orders)
             async with aiohttp.ClientSession() as session:
-                counts = [await _delivered(session, one) for one in (url, other)]
+                counts: list[int] = []
+
+                async def counted() -> bool:
+                    counts[:] = [await _delivered(session, one) for one in (url, other)]
+                    return sum(counts) >= 60
+
+                # A delivery counts once its answer is read.
+                await until(counted, seconds=60, what="60 deliveries are counted")
                 async with session.get(url + "/status") as answer:
                     status = json.loads(await answer.text())
             assert sum(counts) == 60
@@ -143,12 +153,12 @@ async def test_tail_shows_what_comes_until_ctrl_c(tmp_path: Path) -> None:
         assert process.stderr is not None
         try:
             line = asyncio.ensure_future(process.stdout.readline())
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 while not line.done():  # it is live at some moment: send until it shows one
                     await once("send", "--to", "metrics", "-d", "seen", *bus)
             assert b"metrics ofevents.sent" in line.result()
             process.send_signal(signal.SIGINT)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(40):
                 assert await process.wait() == 130
             told = (await process.stderr.read()).decode()
             # It says so unless the first was sent before it had looked.

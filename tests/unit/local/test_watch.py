@@ -24,7 +24,7 @@ async def watching(*files: Path) -> AsyncIterator[list[set[str]]]:
             names = {path.name for path in paths}
             seen.append(names)
 
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(50), asyncio.TaskGroup() as group:
         task = group.create_task(collect())
         await began.wait()
         # The watcher says nothing when it is ready: touch a file until it is seen.
@@ -45,7 +45,8 @@ async def test_an_atomically_replaced_file_is_there(tmp_path: Path) -> None:
         draft = tmp_path / ".a.yaml.swp"
         draft.write_text("2")
         os.replace(draft, file)
-        await until(lambda: seen == [{"a.yaml"}], seconds=5, what="the change")
+        await until(lambda: {"a.yaml"} in seen, seconds=20, what="the change")
+        assert set().union(*seen) == {"a.yaml"}
         assert watch.existing([file]) == [file]
 
 
@@ -56,7 +57,7 @@ async def test_deleted_and_written_again_is_one_change(tmp_path: Path) -> None:
         file.unlink()
         await asyncio.sleep(0.15)
         file.write_text("2")
-        await until(lambda: bool(seen), seconds=5, what="the change")
+        await until(lambda: bool(seen), seconds=20, what="the change")
         assert file.exists()
 
 
@@ -64,7 +65,7 @@ async def test_a_deleted_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "b.yml").write_text("1")
     async with watching(tmp_path) as seen:
         (tmp_path / "b.yml").unlink()
-        await until(lambda: {"b.yml"} in seen, seconds=5, what="the deletion")
+        await until(lambda: {"b.yml"} in seen, seconds=20, what="the deletion")
 
 
 async def test_other_files_are_none_of_our_business(tmp_path: Path) -> None:
@@ -72,5 +73,6 @@ async def test_other_files_are_none_of_our_business(tmp_path: Path) -> None:
         (tmp_path / "charge.py").write_text("1")
         (tmp_path / ".hidden.yaml").write_text("1")
         (tmp_path / "new.yaml").write_text("1")
-        await until(lambda: bool(seen), seconds=5, what="the new file")
-        assert seen == [{"new.yaml"}]
+        await until(lambda: {"new.yaml"} in seen, seconds=20, what="the new file")
+        # What the watcher was touched with may be told once more, late.
+        assert set().union(*seen) - {"probe.yaml"} == {"new.yaml"}

@@ -35,7 +35,7 @@ class Seen:
 @asynccontextmanager
 async def running(run: Run) -> AsyncIterator[tuple[Workers, Seen]]:
     seen = Seen()
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(40), asyncio.TaskGroup() as group:
         workers = Workers(group, run, health=seen.health, screen=JsonScreen(seen.out))
         yield workers, seen
         await workers.stop(list(workers.specs), within=1.0)
@@ -54,7 +54,7 @@ async def test_a_port_in_use_stalls_one_and_leaves_the_others() -> None:
         seen_health.append(seen.health)
         workers.start([spec("bad"), spec("good")])
         want = {"default/bad/e": "stalled", "default/good/e": "ready"}
-        await until(lambda: seen.states() == want, seconds=5, what="both states")
+        await until(lambda: seen.states() == want, seconds=20, what="both states")
         bad = seen.health.snapshots()[0]
         assert (bad.reason, bad.message) == ("Misconfigured", "port 8080 is in use")
 
@@ -73,7 +73,7 @@ async def test_a_crash_is_told_with_its_traceback_and_tried_again(
 
     async with running(run) as (workers, seen):
         workers.start([spec("s")])
-        await until(lambda: len(runs) == 3, seconds=5, what="the third run")
+        await until(lambda: len(runs) == 3, seconds=20, what="the third run")
         assert "RuntimeError: a bug" in seen.out.getvalue()
 
 
@@ -90,7 +90,7 @@ async def test_stopping_waits_for_what_is_in_hand() -> None:
     async with running(run) as (workers, _):
         workers.start([spec("s")])
         await began.wait()
-        assert await workers.stop([key(spec("s"))], within=2.0) == []
+        assert await workers.stop([key(spec("s"))], within=30.0) == []
         assert finished == ["s"]
         assert workers.specs == {}
 

@@ -20,6 +20,7 @@ from ofevents.health import Health
 from ofevents.ports import Emit, Store
 from ofevents.source import run
 from ofevents.source.worker import FIRST_PAUSE, HEALED, LONGEST_PAUSE
+from ofevents_adapters.webhook import WebhookSource
 from tests.servers import free_port, until
 from tests.servers.sink import Answer, Sink
 from tests.unit.adapters.webhooks import call
@@ -346,6 +347,26 @@ async def test_a_suspended_webhook_answers_503() -> None:
         answer = await call(f"http://127.0.0.1:{port}/orders", b"{}")
     assert (answer.status, answer.headers["retry-after"]) == (503, "60")
     assert "suspended" in answer.json["error"]
+
+
+async def test_a_suspended_webhook_is_suspended_once_it_listens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its Pod is ready from then on: nobody who is sent there is refused a connection."""
+    port, gate, began, listen = free_port(), asyncio.Event(), asyncio.Event(), WebhookSource.run
+
+    async def late(self: WebhookSource, emit: Emit, **given: Any) -> None:
+        began.set()
+        await gate.wait()
+        await listen(self, emit, **given)
+
+    monkeypatch.setattr(WebhookSource, "run", late)
+    async with working(webhook(memory(name="h9"), spec={"port": port}, suspend=True)) as running:
+        await began.wait()
+        assert running.snapshot.state != "suspended"
+        gate.set()
+        await running.becomes("suspended")
+        assert (await call(f"http://127.0.0.1:{port}/orders", b"{}")).status == 503
 
 
 async def test_a_webhook_s_bad_payloads_are_dead_letters_that_were_accepted() -> None:
