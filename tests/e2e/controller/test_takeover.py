@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,15 @@ from tests.servers.nats import NatsServer
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="session")]
 
-WITHIN = 25.0
-"""The lease of 9 s and a look for it are 11 s on a machine of its own; a second lease, 20 s."""
+WITHIN = 15.0
+"""Seconds until the lease has another holder: 9 s of the lease and a look for it are 11 s."""
+
+
+async def acquired(cluster: Cluster) -> float:
+    """When the lease got the holder that it has."""
+    lease = await cluster.get(kinds.LEASE, "ofevents-controller", SYSTEM)
+    assert lease is not None
+    return datetime.fromisoformat(lease["spec"]["acquireTime"]).timestamp()
 
 
 async def holder(cluster: Cluster) -> str:
@@ -60,13 +68,13 @@ async def test_another_takes_over_after_kill_9(
             before = await cluster.versions()
 
             first.process.send_signal(signal.SIGKILL)
-            killed = time.monotonic()
+            killed = time.time()
             await first.process.wait()
             await cluster.apply(cron("later-clock"))
             await cluster.have("later-clock", 1, seconds=60)
-            took = time.monotonic() - killed
+            took = await acquired(cluster) - killed
             sys.stdout.write(f"taken over after {took:.1f} s\n")
-            assert took < WITHIN
+            assert 0 < took < WITHIN
             assert await held(ports[1])
             after = await cluster.versions()
             assert {name: after[name] for name in before} == before
