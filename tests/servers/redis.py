@@ -32,6 +32,7 @@ class _Process:
         self.port = free_port()
         self.folder = folder
         self._process: asyncio.subprocess.Process | None = None
+        self._logged = 0
 
     @property
     def address(self) -> str:
@@ -66,6 +67,7 @@ class _Process:
         if not config.exists():  # a sentinel writes what it learns into its own
             config.write_text("\n".join(self.lines()) + "\n")
         with self.log.open("ab") as log:
+            self._logged = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 str(binary), str(config), *self.mode, stdout=log, stderr=log
             )
@@ -125,6 +127,13 @@ class RedisServer(_Process):
         self._extra = extra
         self._replica_of = replica_of
         self._tls = tls
+
+    async def _ready(self) -> bool:
+        """Once it has read its data: until then it listens, and refuses some commands of a
+        pipeline, so that a client sends those again that it has taken."""
+        with self.log.open("rb") as log:
+            log.seek(self._logged)
+            return await super()._ready() and b"Ready to accept connections" in log.read()
 
     def lines(self) -> Sequence[str]:
         listen = [f"tls-port {self.port}", "port 0"] if self._tls else [f"port {self.port}"]
