@@ -6,8 +6,7 @@ removed: one of the same name that comes later begins anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from ofevents.controller.render import entry_name
@@ -15,15 +14,6 @@ from ofevents.ports import Store
 
 _KEEPING: Final = ("cron", "file", "kubernetes")
 """Sources that have a position in the store."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entries:
-    """The entries that an EventSource has now, each a kind of source and a name."""
-
-    namespace: str
-    name: str
-    now: frozenset[tuple[str, str]]
 
 
 async def forget(store: Store, namespace: str, name: str) -> None:
@@ -34,24 +24,26 @@ async def forget(store: Store, namespace: str, name: str) -> None:
 
 
 async def forget_removed(
-    store: Store, sources: Collection[Entries], runs: Callable[[str, str], bool]
+    store: Store,
+    sources: Mapping[tuple[str, str], Collection[tuple[str, str]]],
+    runs: Callable[[str, str], bool],
 ) -> set[tuple[str, str]]:
     """Remove those of entries that their EventSource has no more.
 
     Args:
+        sources: by namespace and name, its entries, each a kind of source and a name.
         runs: whether a worker is there, by namespace and name. Without its position it
             would begin anew while it ends, so it is waited for.
 
     Returns:
         Namespace and name of the EventSources that have such a worker.
     """
-    known = {(each.namespace, each.name): each.now for each in sources}
     waiting = set()
-    for kind in _KEEPING if known else ():
+    for kind in _KEEPING if sources else ():
         async for found, _ in store.list(f"{kind}/"):
             _, namespace, name, entry, *_ = found.split("/")
             owner = namespace, name
-            if owner not in known or (kind, entry) in known[owner]:
+            if owner not in sources or (kind, entry) in sources[owner]:
                 continue
             if runs(namespace, entry_name(name, kind, entry)):
                 waiting.add(owner)

@@ -29,7 +29,6 @@ from ofevents.controller.leaving import FINALIZER, Leaving, needs_finalizer
 from ofevents.controller.moving import Moving
 from ofevents.controller.places import Place, Places
 from ofevents.controller.plan import Plan, plan
-from ofevents.controller.positions import Entries
 from ofevents.controller.queue import Key, WorkQueue
 from ofevents.controller.render import Owner, Platform, Workload, child_name, children
 from ofevents.controller.render.workload import Manifest
@@ -221,10 +220,8 @@ class Reconciler:
         specs = [each.spec for each in planned.workloads]
         triggers = tuple(each for each in specs if isinstance(each, ResolvedTrigger))
         bare = key[0] is kinds.EVENT_SOURCE and not object["spec"].get("sink")
-        entries = Entries(
-            key[1],
-            key[2],
-            frozenset((one.source, one.entry) for one in specs if isinstance(one, ResolvedSource)),
+        entries = frozenset(
+            (each.source, each.entry) for each in specs if isinstance(each, ResolvedSource)
         )
         users = Users(
             triggers,

@@ -11,7 +11,7 @@ The reconciler tells what each resource has; one look at a bus serves all its Tr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +20,7 @@ from ofevents.api.resolved import ResolvedTrigger
 from ofevents.bus import topics
 from ofevents.clock import Clock
 from ofevents.controller.buses import Link
-from ofevents.controller.positions import Entries, forget_removed
+from ofevents.controller.positions import forget_removed
 from ofevents.controller.queue import Key
 from ofevents.errors import OfeventsError
 from ofevents.ports import Bus, BusReport
@@ -37,14 +37,14 @@ class Users:
     triggers: tuple[ResolvedTrigger, ...]
     without_sink: tuple[tuple[str, str], ...] = ()
     """Namespace and name of an EventSource without a sink."""
-    entries: Entries | None = None
-    """Of an EventSource."""
+    entries: frozenset[tuple[str, str]] | None = None
+    """Of an EventSource, each a kind of source and a name."""
 
     @property
     def served(self) -> frozenset[str]:
         """What a look depends on."""
         inboxes = {each.inbox for one in self.triggers for each in one.subscribers}
-        entries = map("/".join, self.entries.now if self.entries is not None else ())
+        entries = map("/".join, self.entries or ())
         return frozenset({*inboxes, *entries, *map("/".join, self.without_sink)})
 
 
@@ -90,12 +90,13 @@ class Sweeper:
     async def _look(self, link: Link) -> None:
         await self._clock.sleep(_PATIENCE)
         self._looks.pop(link, None)  # What is told from here on is seen by the next one.
-        users = list(self._users.get(link, {}).values())
+        known = dict(self._users.get(link, {}))
+        users = known.values()
         try:
             bus = await link.bus()
             report = await bus.inspect()
             await self._drop_sinks(bus, report, users)
-            await self._drop_positions(bus, users)
+            await self._drop_positions(bus, known)
         except OfeventsError as error:
             self._log.warning("retrying", bus=link.resolved.name, error=str(error))
             self._users.pop(link, None)  # Told anew when the bus is back, they ask for a look.
@@ -127,9 +128,9 @@ class Sweeper:
                 if found := sorted(left & groups):
                     await bus.remove(topics=[inbox], groups=found)
 
-    async def _drop_positions(self, bus: Bus, users: Iterable[Users]) -> None:
-        sources = [each.entries for each in users if each.entries is not None]
-        self._ending -= {(each.namespace, each.name) for each in sources}
+    async def _drop_positions(self, bus: Bus, known: Mapping[Key, Users]) -> None:
+        sources = {key[1:]: each.entries for key, each in known.items() if each.entries is not None}
+        self._ending -= sources.keys()
         self._ending |= await forget_removed(bus.store, sources, self._runs)
 
     async def close(self) -> None:
