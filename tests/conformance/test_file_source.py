@@ -21,6 +21,7 @@ from ofevents.event import BrokenEvent, Event
 from ofevents.ports import Reply
 from ofevents_adapters import file as file_source
 from ofevents_adapters import file_reader, settle
+from tests.conformance.rigs.doomed import line_of
 from tests.conformance.rigs.file import FileRig, FilesRig, open_files, open_lines
 from tests.servers.nats import NatsServer
 
@@ -324,14 +325,6 @@ asyncio.run(main())
 """
 
 
-async def _line(output: asyncio.StreamReader) -> bytes:
-    """The next one of a worker that has to start, and wait for the end of the last one's lease."""
-    async with asyncio.timeout(60):
-        line = await output.readline()
-    assert line, "the worker has ended"
-    return line
-
-
 async def test_a_worker_that_is_killed_repeats_little_and_loses_nothing(
     lines: FileRig, tmp_path: Path
 ) -> None:
@@ -358,9 +351,9 @@ async def test_a_worker_that_is_killed_repeats_little_and_loses_nothing(
                     lines.append(b"".join(b"%d\n" % n for n in range(written, written + 1500)))
                     written += 1500
                     for _ in range(100 if life < 3 else 0):
-                        note(await _line(worker.stdout))
+                        note(await line_of(worker.stdout))
                 while life == 3 and len(seen) < written:
-                    note(await _line(worker.stdout))
+                    note(await line_of(worker.stdout))
                 os.rename(lines.log, lines.folder / f"shop.log.{written}")
             finally:
                 worker.send_signal(signal.SIGKILL)

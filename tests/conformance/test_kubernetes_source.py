@@ -18,6 +18,7 @@ from ofevents.conformance.source_rig import Emitted, within, working
 from ofevents.errors import ConfigError, Disconnected
 from ofevents.event import Event
 from ofevents_adapters import kubernetes, kubernetes_api
+from tests.conformance.rigs.doomed import line_of
 from tests.conformance.rigs.kubernetes import KubernetesRig, open_rig
 from tests.servers import until
 from tests.servers.nats import NatsServer
@@ -317,14 +318,6 @@ asyncio.run(main())
 """
 
 
-async def _line(output: asyncio.StreamReader) -> bytes:
-    """The next one of a worker that has to start, and wait for the end of the last one's lease."""
-    async with asyncio.timeout(60):
-        line = await output.readline()
-    assert line, "the worker has ended"
-    return line
-
-
 async def test_a_worker_that_is_killed_repeats_little_and_loses_nothing(
     rig: KubernetesRig, tmp_path: Path
 ) -> None:
@@ -344,10 +337,10 @@ async def test_a_worker_that_is_killed_repeats_little_and_loses_nothing(
             )
             assert worker.stdout is not None
             try:
-                assert await _line(worker.stdout) == b"up\n"
+                assert await line_of(worker.stdout) == b"up\n"
                 fed += await rig.feed(20)
                 while len(seen) < len(fed) - (10 if life < 3 else 0):
-                    note(await _line(worker.stdout))
+                    note(await line_of(worker.stdout))
             finally:
                 worker.kill()
                 note(await worker.stdout.read())

@@ -5,7 +5,7 @@
         worker.kill()
 
 It emits into nothing: each event's id is written to its standard output, and emit
-never returns, so whatever it was handed has to come again.
+never returns, so whatever it was handed has to come again. `line_of` reads any worker's.
 """
 
 from __future__ import annotations
@@ -28,6 +28,14 @@ from ofevents.ports import Reply, SourceIdentity
 
 PATIENCE = 60.0
 """Seconds that anything may take, the start of Python among it."""
+
+
+async def line_of(output: asyncio.StreamReader) -> bytes:
+    """The next one of a worker that has to start, and wait for the end of the last one's lease."""
+    async with asyncio.timeout(PATIENCE):
+        line = await output.readline()
+    assert line, "the worker has ended"
+    return line
 
 
 class Doomed:
