@@ -34,6 +34,20 @@ spec:
 ---"""
 
 
+def webhook(name: str, sink: str, more: str = "") -> str:
+    """A webhook that calls a function; `more` are further fields of its event, as in JSON."""
+    fields = f"path: /, {more}" if more else "path: /"
+    return f"""
+apiVersion: {EVENTS}
+kind: EventSource
+metadata: {{name: {name}}}
+spec:
+  sink: {{uri: "{sink}"}}
+  webhook:
+    hook: {{{fields}}}
+"""
+
+
 def function(name: str, source: str) -> str:
     """A function of the framework: its code in a ConfigMap, a Pod, and a Service."""
     code = textwrap.indent(textwrap.dedent(source).strip(), "    ")

@@ -18,6 +18,11 @@ _PLURALS = {"eventbus": "eventbuses", "eventsource": "eventsources", "trigger": 
 _POLL = 0.2
 
 
+def part_of(owner: str) -> str:
+    """What selects the Pods of an EventSource or Trigger of that name."""
+    return f"app.kubernetes.io/part-of={owner}"
+
+
 class Nats(NamedTuple):
     """Where the shared nats-server is: for clients, and where KEDA looks for lag."""
 
@@ -110,7 +115,7 @@ class Shop:
 
     async def workers(self, owner: str) -> int:
         """How many Ready Pods the resource of that name has."""
-        pods = await self.pods(f"app.kubernetes.io/part-of={owner}")
+        pods = await self.pods(part_of(owner))
         ready = [each["status"].get("conditions", ()) for each in pods]
         return sum(any(_READY.items() <= each.items() for each in one) for one in ready)
 
@@ -131,7 +136,7 @@ class Shop:
 
         async def none() -> bool:
             await asyncio.sleep(_POLL)
-            selector = f"--selector=app.kubernetes.io/part-of={owner}"
+            selector = f"--selector={part_of(owner)}"
             return not (await self.kubectl("get", "pods", selector, "-o", "name")).strip()
 
         await until(none, seconds=seconds, what=f"{owner} has no Pod any more")

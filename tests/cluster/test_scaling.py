@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.manifests import bus
 from tests.cluster.orders import orders, seen, topic
-from tests.cluster.shop import Nats, Shop
+from tests.cluster.shop import Nats, Shop, part_of
 from tests.servers import until
 from tests.servers.kafka import KafkaServer
 from tests.servers.sink import Answer, Seen, Sink
@@ -134,7 +134,7 @@ spec:
             # The one may sleep again before the other is up, and before it is told Ready:
             # its work is done in a second, and its readiness is asked for every five.
             for name in ("charge", "pair"):
-                if await shop.pods(f"app.kubernetes.io/part-of={name}"):
+                if await shop.pods(part_of(name)):
                     awake.add(name)
             return awake == {"charge", "pair"}
 
@@ -143,7 +143,7 @@ spec:
         await shop.without_pods("pair")
         await shop.becomes("trigger", "pair", reason="ScaledToZero", seconds=60)
         # What waits in the inbox does: KEDA's cooldown is long over.
-        assert await shop.pods("app.kubernetes.io/part-of=charge")
+        assert await shop.pods(part_of("charge"))
         await charge.start()
         await until(lambda: seen(charge) == set(range(20)), seconds=90, what="all at charge")
         await shop.becomes("trigger", "charge", reason="ScaledToZero", seconds=60)

@@ -17,7 +17,7 @@ import redis.asyncio
 from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
 
-from tests.cluster.manifests import EVENTS
+from tests.cluster.manifests import EVENTS, webhook
 from tests.cluster.shop import Nats, Shop
 from tests.servers import until
 from tests.servers.kafka import KafkaServer
@@ -51,17 +51,8 @@ def by_the_clock(sink: Sink) -> str:
     now = datetime.now(UTC)
     start, end = now - timedelta(minutes=1), now + timedelta(minutes=3)
     window = f'start: "{start:%M %H} * * *", end: "{end:%M %H} * * *"'
-    return f"""
-apiVersion: {EVENTS}
-kind: EventSource
-metadata: {{name: clock}}
-spec:
-  sink: {{uri: "{sink.url}"}}
-  webhook:
-    hook:
-      path: /
-      scaleOption: {{{SCALE}, metadata: {{{window}, timezone: UTC, desiredReplicas: "2"}}}}
-"""
+    clock = f'{window}, timezone: UTC, desiredReplicas: "2"'
+    return webhook("clock", sink.url, f"scaleOption: {{{SCALE}, metadata: {{{clock}}}}}")
 
 
 @pytest.mark.usefixtures("scaler")

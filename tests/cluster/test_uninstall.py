@@ -7,7 +7,7 @@ import uuid
 import nats as nats_client
 import pytest
 
-from tests.cluster.manifests import EVENTS, bus
+from tests.cluster.manifests import EVENTS, bus, webhook
 from tests.cluster.orders import numbers, orders, topic
 from tests.cluster.shop import Nats, Shop
 from tests.servers import until
@@ -17,18 +17,6 @@ from tests.servers.sink import Sink
 
 pytestmark = [pytest.mark.cluster, pytest.mark.server("kubernetes"), pytest.mark.timeout(400)]
 REPLICAS = ("--replicas", "1", "--timeout", "90s")
-
-
-def later(sink: Sink) -> str:
-    return f"""
-apiVersion: {EVENTS}
-kind: EventSource
-metadata: {{name: later}}
-spec:
-  sink: {{uri: "{sink.url}"}}
-  webhook:
-    hook: {{path: /}}
-"""
 
 
 async def gone(shop: Shop) -> None:
@@ -83,7 +71,7 @@ spec:
             await install(shop.node, *REPLICAS)
             # What was there is Ready all the time: the new controller has looked at it when
             # it has made something else.
-            await shop.apply(later(sink))
+            await shop.apply(webhook("later", sink.url))
             await shop.ready("eventsource/shop", "trigger/billing", "eventsource/later")
             own = "events.openfunction.io/owner-name!=later"
             assert before == {pod["metadata"]["uid"] for pod in await shop.pods(own)}
