@@ -102,6 +102,13 @@ class FaultBus(Protocol):
         """
         ...
 
+    async def joined(self, workers: int) -> None:
+        """Wait until so many workers of the Trigger, all ready, have their share of each group.
+
+        What they are handed before may be dealt anew when the next one joins, and comes twice.
+        """
+        ...
+
     async def start(self) -> None:
         """Start the server (again), with its data and on its port."""
         ...
@@ -178,6 +185,9 @@ class JetStream:
 
     def beside(self, folder: Path, spec: Path) -> tuple[Path, None]:
         return spec, None
+
+    async def joined(self, workers: int) -> None:
+        """Nothing is dealt anew there."""
 
     async def start(self) -> None:
         await self.server.start()

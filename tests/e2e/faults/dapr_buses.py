@@ -187,6 +187,9 @@ class DaprBus:
         _write_base(daprd, resolved)
         return own, daprd
 
+    async def joined(self, workers: int) -> None:
+        """Of streams, those that are open are all there is."""
+
     @asynccontextmanager
     async def connected(self, folder: Path) -> AsyncIterator[Bus]:
         """Our own driver with a sidecar of its own, to publish."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from ofevents.bus.dapr_components import Names
 from ofevents.bus.dapr_options import read_options
@@ -35,8 +36,11 @@ class DaprKafka(DaprBus):
     repeats: Final = Repeats(forgets=0.0, rebalances=2.0, republishes=5.0, counted=False)
     PARTITIONS: Final = 4
 
-    def __init__(self, folder: Path, chain: Chain = KILLED) -> None:
+    def __init__(self, folder: Path, chain: Chain = KILLED, *, session: float = 3.0) -> None:
+        """`session` is after how many silent seconds Kafka takes a member for gone: where
+        sidecars are killed, the others get its part that late."""
         super().__init__(folder, chain)
+        self._session = session
         self.server = KafkaServer()
         self._names = Names(read_options({"pubsub": {"type": self.type}}), "default")
 
@@ -45,7 +49,7 @@ class DaprKafka(DaprBus):
         return {
             "brokers": self.server.brokers,
             "authType": "none",
-            "sessionTimeout": "3s",
+            "sessionTimeout": f"{self._session:g}s",
             "heartbeatInterval": "300ms",
         }
 
@@ -67,6 +71,26 @@ class DaprKafka(DaprBus):
 
     async def start(self) -> None:
         await self.server.start()
+
+    async def joined(self, workers: int) -> None:
+        """A worker is one member of each group, and says that it is ready as it joins."""
+        admin = AdminClient({"bootstrap.servers": self.server.brokers})
+
+        def all_there() -> bool:
+            told = admin.describe_consumer_groups([*self._groups()], request_timeout=10)
+            try:
+                groups = [one.result() for one in told.values()]
+            except KafkaException:
+                return False  # as above: it has no coordinator yet
+            return all(
+                one.state is ConsumerGroupState.STABLE and len(one.members) == workers
+                for one in groups
+            )
+
+        async def asked() -> bool:
+            return await asyncio.to_thread(all_there)
+
+        await until(asked, seconds=60, what=f"{workers} workers have joined each group")
 
     async def kill(self) -> None:
         await self.server.kill()
@@ -131,10 +155,9 @@ class DaprKafka(DaprBus):
         Raises:
             KafkaException: the broker does not answer within so many seconds.
         """
-        groups = {self.chain.topic: self.chain.group} | {one: one for one in self.chain.inboxes}
         found = {}
-        for topic, group in groups.items():
-            with self._asking(self._names.group(group, topic)) as consumer:
+        for group, topic in self._groups().items():
+            with self._asking(group) as consumer:
                 settled = consumer.committed(self._partitions(topic), timeout=within)
             written = self._written(topic, within=within)
             found[topic] = written - sum(max(0, one.offset) for one in settled)
@@ -148,6 +171,11 @@ class DaprKafka(DaprBus):
                 for topic in named
                 for one in self._partitions(topic)
             )
+
+    def _groups(self) -> dict[str, str]:
+        """The topic of each consumer group, by its name on the broker."""
+        read = {self.chain.topic: self.chain.group} | {one: one for one in self.chain.inboxes}
+        return {self._names.group(group, topic): topic for topic, group in read.items()}
 
     def _partitions(self, topic: str) -> list[TopicPartition]:
         return [TopicPartition(self._names.topic(topic), n) for n in range(self.PARTITIONS)]

@@ -236,6 +236,7 @@ async def rig(
             await stack.enter_async_context(worker)
         for worker in workers:
             await worker.ready(BACK)
+        await bus.joined(TRIGGERS)
         asked = [lag.records, *TRIGGERS * [bus.unsettled]]
         parts = [
             Part(kind, worker.kill, _begin(worker), owed, worker.freeze, worker.thaw)

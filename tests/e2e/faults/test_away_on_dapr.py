@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ofevents.bus import topics
 from tests.e2e.faults.away import MODES, judge, judge_poison, numbered, outage, rate, shop
-from tests.e2e.faults.dapr_buses import Chain
+from tests.e2e.faults.dapr_buses import Chain, DaprBus
 from tests.e2e.faults.dapr_jetstream import DaprJetStream
 from tests.e2e.faults.dapr_kafka import DaprKafka
 from tests.e2e.faults.orders import DEAD, GROUP, ORDERS, pace
@@ -33,12 +34,19 @@ SHOP = Chain(
 )
 
 
-@pytest.mark.parametrize(("kind", "mode"), [(DaprJetStream, "500"), (DaprKafka, "gone")])
-async def test_away_for_a_while(
-    kind: type[DaprJetStream | DaprKafka], mode: str, tmp_path: Path
-) -> None:
+def jetstream(folder: Path) -> DaprBus:
+    return DaprJetStream(folder, SHOP)
+
+
+def kafka(folder: Path) -> DaprBus:
+    """No worker goes here: one that a busy machine silences for a while is waited for."""
+    return DaprKafka(folder, SHOP, session=30)
+
+
+@pytest.mark.parametrize(("on", "mode"), [(jetstream, "500"), (kafka, "gone")])
+async def test_away_for_a_while(on: Callable[[Path], DaprBus], mode: str, tmp_path: Path) -> None:
     ids = numbered(COUNT)
-    async with shop(tmp_path, kind(tmp_path / "bus", SHOP)) as made:
+    async with shop(tmp_path, on(tmp_path / "bus")) as made:
         async with asyncio.TaskGroup() as group:
             group.create_task(pace(made.bus, ids, PER_SECOND))
             await asyncio.sleep(AWAY_AT / 2)
@@ -50,13 +58,13 @@ async def test_away_for_a_while(
         await judge(made, ids, away, healthy)
 
 
-@pytest.mark.parametrize("kind", [DaprJetStream, DaprKafka], ids=["jetstream", "kafka"])
+@pytest.mark.parametrize("on", [jetstream, kafka])
 async def test_an_event_that_kills_the_function(
-    kind: type[DaprJetStream | DaprKafka], tmp_path: Path
+    on: Callable[[Path], DaprBus], tmp_path: Path
 ) -> None:
     ids = numbered(COUNT)
     poison = ids[COUNT // 16]
-    async with shop(tmp_path, kind(tmp_path / "bus", SHOP), keep=True) as made:
+    async with shop(tmp_path, on(tmp_path / "bus"), keep=True) as made:
         made.charge.mode(poison=poison)
         await pace(made.bus, ids, PER_SECOND)
         await judge_poison(made, ids, poison, PER_SECOND)
