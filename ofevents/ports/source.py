@@ -85,7 +85,8 @@ class Source(Protocol):
         time the source is live, with what to show: a URL or a topic. `store` keeps
         positions and leases, in keys that begin with `<kind>/<namespace>/<name>/<entry>`;
         None without a bus. Cancelling stops reading, and leaves what is not emitted
-        unacknowledged.
+        unacknowledged; it comes when every emit that was open has returned, if that does
+        not take long.
 
         Raises:
             Disconnected: the connection is lost or cannot be made; run again later.

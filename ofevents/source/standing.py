@@ -9,6 +9,7 @@ by looking, one with events in hand only by settling them.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
@@ -18,6 +19,7 @@ from ofevents.clock import Clock
 from ofevents.errors import OfeventsError, PermanentError, TemporaryError
 from ofevents.health import WorkerHealth
 from ofevents.ports import Bus
+from ofevents.process import unless
 from ofevents.telemetry import PROGRESS, Log
 
 T = TypeVar("T")
@@ -49,10 +51,13 @@ class Backoff:
 class Standing:
     """The state of one worker, from everything that it waits for."""
 
-    def __init__(self, spec: ResolvedSource, worker: WorkerHealth, clock: Clock) -> None:
+    def __init__(
+        self, spec: ResolvedSource, worker: WorkerHealth, clock: Clock, stop: asyncio.Event
+    ) -> None:
         self.worker = worker
         self.clock = clock
         self.log = Log(namespace=spec.namespace, name=spec.name, entry=spec.entry)
+        self._stop = stop
         self._progress = PROGRESS.labels(spec.namespace, spec.name, f"source/{spec.entry}")
         self._suspended = spec.suspend
         self._bus: Bus | None = None
@@ -104,9 +109,13 @@ class Standing:
     ) -> T:
         """Do `work` until it succeeds, pausing longer each time.
 
+        A worker that is told to stop pauses no more, where nobody waits for the answer:
+        what cannot be settled now comes again.
+
         Args:
             on: what is waited for, for people.
-            patience: seconds after which the TemporaryError is raised; None waits for ever.
+            patience: seconds after which the TemporaryError is raised; None waits until the
+                worker is told to stop.
             stubborn: what fails for good is tried again too, as nothing else can be done.
         """
         began = self.clock.monotonic()
@@ -121,13 +130,18 @@ class Standing:
                     if patience is not None and self._over(began, pause, patience):
                         raise
                     self._wait(token, error)
+                    failed = error
                 except PermanentError as error:
                     if not stubborn:
                         raise
                     pause = backoff.pause()
                     self._wait(token, error)
+                    failed = TemporaryError(str(error))
                 with self.worker.waiting(on):
-                    await self.clock.sleep(pause)
+                    if patience is not None:
+                        await self.clock.sleep(pause)
+                    elif not await unless(self._stop, self.clock.sleep(pause)):
+                        raise failed
         finally:
             if self._waits.pop(token, None) is not None:
                 self.show()

@@ -27,6 +27,7 @@ from ofevents.ports import Bus, Emit, Reply, Source, SourceFeatures, SourceIdent
 from ofevents.process import unless
 from ofevents.source.direct import open_direct
 from ofevents.source.emit import BusEmit
+from ofevents.source.hand import Hand
 from ofevents.source.letters import Letters
 from ofevents.source.screen import Screen
 from ofevents.source.standing import Backoff, Standing
@@ -45,8 +46,8 @@ _SUSPENDED_AGAIN: Final = 60.0
 async def run(spec: ResolvedSource, *, health: Health, clock: Clock, stop: asyncio.Event) -> None:
     """Run the entry until `stop` is set; then it reads no more and returns.
 
-    An adapter that somebody waits on answers what is in hand first. The caller bounds
-    the end by cancelling: what is not acknowledged then comes again.
+    What is in hand is settled first; an adapter that somebody waits on answers it. The
+    caller bounds the end by cancelling: what is not acknowledged then comes again.
 
     Args:
         health: gets a worker `EventSource`, `namespace/name/entry`.
@@ -55,7 +56,7 @@ async def run(spec: ResolvedSource, *, health: Health, clock: Clock, stop: async
         ConfigError: the spec, an expression, the sink, or what the adapter finds outside.
     """
     worker = health.worker("EventSource", f"{spec.namespace}/{spec.name}/{spec.entry}")
-    standing = Standing(spec, worker, clock)
+    standing = Standing(spec, worker, clock, stop)
     screen = Screen(spec)
     identity = SourceIdentity(spec.namespace, spec.name, spec.source, spec.entry)
     source = build(spec, identity, clock)
@@ -173,11 +174,19 @@ class _Entry:
             emit = _suspended  # whoever calls is told so: it is ready once it listens
 
         async def read() -> None:
-            started = self.standing.started
-            if await unless(self.stop, self._source.run(emit, store=store, started=started)):
-                raise Disconnected(f"the {self._spec.source} source has ended by itself")
+            if self._source.features.replies:
+                await self._run(emit, store, self.stop)
+                return
+            hand = Hand(emit, self.stop)
+            async with hand.emptied() as over:
+                await self._run(hand, store, over)
 
         await self.again(read, "source")
+
+    async def _run(self, emit: Emit, store: Store | None, over: asyncio.Event) -> None:
+        started = self.standing.started
+        if await unless(over, self._source.run(emit, store=store, started=started)):
+            raise Disconnected(f"the {self._spec.source} source has ended by itself")
 
     async def again(self, work: Callable[[], Awaitable[None]], what: str) -> None:
         """Run `work`, which returns once `stop` is set; again after each TemporaryError.
@@ -192,6 +201,8 @@ class _Entry:
                 await work()
                 return
             except TemporaryError as error:
+                if self.stop.is_set():
+                    return  # what it could not settle comes again
                 if standing.live >= HEALED:
                     backoff.reset()
                 standing.lost(error)

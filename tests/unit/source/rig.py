@@ -93,7 +93,7 @@ async def engine(
     clock = clock or ManualClock()
     assert resolved.bus is not None
     worker = Health(clock).worker("EventSource", "default/shop/orders")
-    standing = Standing(resolved, worker, clock)
+    standing = Standing(resolved, worker, clock, asyncio.Event())
     async with MemoryBus(resolved.bus, clock=clock) as bus:
         dead_letters = DeadLetters(
             bus=bus, target=None, dead_topic=resolved.dead_topic, owner="default/shop", clock=clock

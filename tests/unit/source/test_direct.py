@@ -39,7 +39,7 @@ async def direct(
     clock = SystemClock()
     resolved = spec(**{"target": HttpTarget(uri=uri), "delivery": QUICK, **fields})
     worker = Health(clock).worker("EventSource", "default/shop/orders")
-    standing = Standing(resolved, worker, clock)
+    standing = Standing(resolved, worker, clock, asyncio.Event())
     standing.started("test")
     opened = open_direct(
         resolved, features=features, screen=Screen(resolved), standing=standing, clock=clock
@@ -185,7 +185,7 @@ async def test_a_caller_of_a_filtered_event_gets_no_reply() -> None:
 
 async def test_without_bus_and_sink_there_is_nowhere_to_go() -> None:
     resolved, clock = spec(), SystemClock()
-    standing = Standing(resolved, Health(clock).worker("EventSource", "x"), clock)
+    standing = Standing(resolved, Health(clock).worker("EventSource", "x"), clock, asyncio.Event())
     opened = open_direct(
         resolved, features=FEATURES, screen=Screen(resolved), standing=standing, clock=clock
     )

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from ofevents import registry
 from ofevents.api.cron import CronSpec
 from ofevents.api.resolved import HttpTarget, ResolvedBus
 from ofevents.bus.memory import MemoryBus
@@ -37,21 +36,6 @@ from tests.unit.source.rig import (
 )
 
 Started = Callable[[str], None]
-
-
-@pytest.fixture
-def adapter(monkeypatch: pytest.MonkeyPatch) -> Callable[[Scripted], Scripted]:
-    """Registers that adapter for every kind of source."""
-    real = registry.load
-
-    def register(scripted: Scripted) -> Scripted:
-        def load(group: Any, name: str) -> Any:
-            return scripted if group == "ofevents.sources" else real(group, name)
-
-        monkeypatch.setattr(registry, "load", load)
-        return scripted
-
-    return register
 
 
 async def idle(emit: Emit, store: Store | None, started: Started) -> None:
@@ -200,7 +184,7 @@ async def test_an_adapter_that_returns_is_run_again(
 async def test_an_idle_source_is_live_and_a_stuck_one_is_not(
     adapter: Callable[[Scripted], Scripted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stuck = asyncio.Event()
+    stuck, freed = asyncio.Event(), asyncio.Event()
 
     async def play(emit: Emit, store: Store | None, started: Started) -> None:
         started("here")
@@ -208,7 +192,7 @@ async def test_an_idle_source_is_live_and_a_stuck_one_is_not(
         await emit(event("1"))
 
     async def hang(*_: object) -> None:
-        await asyncio.Event().wait()
+        await freed.wait()
 
     monkeypatch.setattr(MemoryBus, "publish", hang)
     adapter(Scripted(play))
@@ -219,6 +203,7 @@ async def test_an_idle_source_is_live_and_a_stuck_one_is_not(
         stuck.set()
         await clock.advance(100)
         assert not running.health.live(60)
+        freed.set()
 
 
 async def test_a_cancelled_worker_cancels_its_adapter_and_waits_for_it(
