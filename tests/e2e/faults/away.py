@@ -261,7 +261,8 @@ async def judge(made: Shop, ids: Sequence[str], away: Outage, healthy: float) ->
         least = LEAST_SHARE * healthy
         figures.at_least("the healthy one's rate meanwhile", meanwhile, least, "calls/s")
         figures.at_most("first accepted call after the return", first, LONGEST_RETURN, "s")
-        figures.at_least("backlog at the return", len(owed), 0.5 * len(away.backlog), "orders")
+        while_away = least * (away.ended - away.began)  # before it, there were as many as it took
+        figures.at_least("backlog at the return", len(owed), while_away, "orders")
         figures.at_most("backlog accepted after the return", drained, LONGEST_DRAIN, "s")
         figures.at_most("everything accepted after the last order", rest, LONGEST_DRAIN, "s")
 
