@@ -56,7 +56,8 @@ async def test_bad_records_become_dead_letters(tmp_path: Path) -> None:
         await until(last_there, seconds=90, what="the records behind the bad ones")
         await idle(made.bus.url)
         expected = [f"{TOPIC}/0/{number}@{STAMP + number}" for number in good]
-        assert await made.sink.ids() == expected
+        # Calls of a subscriber that is not ordered overtake each other.
+        assert sorted(await made.sink.ids()) == sorted(expected)
         # The Trigger's: one for each subscriber that an expression failed for. The
         # source's: what only claims to be a CloudEvent, and what is too large.
         claims = sum(name.startswith(("a CloudEvent", "a binary one")) for name in BAD)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,8 @@ async def test_a_missing_object_is_named(cluster: Cluster) -> None:
 async def test_an_option_that_is_taken_back_takes_its_object_along(cluster: Cluster) -> None:
     added = await cluster.outcomes("install", "-n", "option", "--no-wait", "--dashboard")
     assert added["ConfigMap ofevents-dashboard"] == "created"
+    # That changes a CRD too.
+    await until(cluster.established, seconds=60, what="the CRDs are established")
     back = await cluster.outcomes("install", "-n", "option", "--no-wait", "--no-admission")
     changed = {name: outcome for name, outcome in back.items() if outcome != "unchanged"}
     assert changed == {
@@ -279,10 +282,11 @@ async def test_the_controllers_rights_end_at_its_namespaces(cluster: Cluster) ->
         )
         return bool(answer["status"]["allowed"])
 
-    assert await may("list", "secrets", "bank")
+    # The API server learns of new rights as everybody does, by a watch.
+    for right in (("list", "secrets", "bank"), ("create", "leases", "scoped")):
+        await until(partial(may, *right), seconds=60, what=f"it may {right}")
     assert not await may("list", "secrets", "default")
     assert not await may("list", "secrets", "scoped")
-    assert await may("create", "leases", "scoped")
     assert not await may("create", "leases", "bank")
 
 
@@ -322,6 +326,7 @@ async def test_a_namespace_that_somebody_else_uses_stays(cluster: Cluster) -> No
 
 async def test_a_finalizer_that_nobody_takes_away_is_told(cluster: Cluster) -> None:
     await cluster.done("install", "-n", "held", "--no-wait")
+    await until(cluster.established, seconds=60, what="the CRDs are established")
     name = {"name": "shop", "finalizers": ["events.openfunction.io/bus"]}
     sources = f"{GROUP}/namespaces/default/eventsources"
     await cluster.api.call("POST", sources, {**SOURCE, "metadata": name})
@@ -397,6 +402,7 @@ async def test_the_installed_account_is_all_that_the_controller_needs(
     for namespace in ("inside", "outside"):
         await cluster.namespace(namespace)
     await cluster.done("install", "-n", "account", "--watch-namespace", "inside", "--no-wait")
+    await until(cluster.established, seconds=60, what="the CRDs are established")
     account = f"/api/v1/namespaces/account/serviceaccounts/{NAME}/token"
     token = (await cluster.api.call("POST", account, {"spec": {"expirationSeconds": 600}}))[
         "status"

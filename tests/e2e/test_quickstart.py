@@ -96,7 +96,7 @@ async def test_start_curl_stop_and_go_on(quickstart: Quickstart) -> None:
         assert "Traceback" not in run.log
         assert quickstart.servers() == []
     async with quickstart.run("charge") as run:  # nobody reads the topic now
-        await run.says("function=charge")
+        await run.says(quickstart.hook, times=2)
         missed = await quickstart.order(200)
         await run.says(f"charged 200 for order {missed}")
         assert await run.interrupt() == 0
@@ -109,7 +109,7 @@ async def test_start_curl_stop_and_go_on(quickstart: Quickstart) -> None:
 
 async def test_a_second_run_refuses_and_the_first_goes_on(quickstart: Quickstart) -> None:
     async with quickstart.run("charge") as run:
-        await run.says("function=charge")
+        await run.says(quickstart.hook, times=2)
         code, printed = await call("run", "-f", quickstart.folder)
         assert code == 1
         assert f"pid {run.process.pid}" in printed

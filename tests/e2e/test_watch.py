@@ -74,6 +74,11 @@ class Editing:
         await self.run.says(told, times=times)
         self.applied[version.number] = self.posted.begun
         await self.posted.some(30)
+
+        def decides() -> bool:
+            return any(one.data["version"] == version.number for one in self.calls.of("/every"))
+
+        await until(decides, seconds=60, what=f"version {version.number} decides about an order")
         return version
 
 
@@ -92,6 +97,7 @@ async def test_every_order_is_treated_as_the_spec_in_force_says(tmp_path: Path) 
             async with posting(port) as posted:
                 made = Editing(file, run, calls, posted, {1: 0}, {1: 0})
                 await posted.some(30)
+                await until(lambda: bool(calls.of("/every")), seconds=60, what="it decides")
                 versions.append(await made.edit(replace(versions[-1], number=2, rest=1)))
                 versions.append(await made.edit(replace(versions[-1], number=3, payload="next")))
                 versions.append(await made.edit(replace(versions[-1], number=4, path="/b")))

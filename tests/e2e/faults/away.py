@@ -196,6 +196,8 @@ class Outage:
     """It was away from `began` to `ended` (Unix seconds), and this was known from `known` on.
 
     Attributes:
+        back: when it was there again, Unix seconds. A process that is started is called before
+            its start is known here: those calls are none of the outage's.
         counted: calls that failed while it was known, as the workers count them.
         backlog: orders that were published before it came back.
     """
@@ -203,6 +205,7 @@ class Outage:
     began: float
     known: float
     ended: float
+    back: float
     counted: float
     backlog: set[str]
 
@@ -231,11 +234,10 @@ async def outage(made: Shop, mode: dict[str, Any] | None, seconds: float) -> Out
     ended, counted = time.time(), await made.failed_calls() - before
     if mode is None:
         await made.charge.back()
-        ended = time.time()
     else:
         made.charge.mode(answer="ok")
     # The healthy one has got what was published: it is not a moment behind.
-    return Outage(began, known, ended, counted, set(made.audit.accepted()))
+    return Outage(began, known, ended, time.time(), counted, set(made.audit.accepted()))
 
 
 async def judge(made: Shop, ids: Sequence[str], away: Outage, healthy: float) -> None:
@@ -243,9 +245,9 @@ async def judge(made: Shop, ids: Sequence[str], away: Outage, healthy: float) ->
     rest = await all_accepted(made.charge, ids, PATIENCE)
     calls = made.charge.calls()
     back = [call for call in calls if call.status == 202 and call.time >= away.ended]
-    first = min((call.time for call in back), default=inf) - away.ended
+    first = min((call.time for call in back), default=inf) - away.back
     owed = away.backlog - {c.id for c in calls if c.status == 202 and c.time < away.ended}
-    drained = max((call.time for call in back if call.id in owed), default=inf) - away.ended
+    drained = max((call.time for call in back if call.id in owed), default=inf) - away.back
     most = MOST_CALLS * (away.ended - away.known) + 2
     with Figures() as figures:
         figures.at_most("lost", len(set(ids) - set(made.charge.accepted())), 0, "orders")
@@ -259,7 +261,8 @@ async def judge(made: Shop, ids: Sequence[str], away: Outage, healthy: float) ->
         least = LEAST_SHARE * healthy
         figures.at_least("the healthy one's rate meanwhile", meanwhile, least, "calls/s")
         figures.at_most("first accepted call after the return", first, LONGEST_RETURN, "s")
-        figures.at_least("backlog at the return", len(owed), 0.5 * len(away.backlog), "orders")
+        while_away = least * (away.ended - away.began)  # before it, there were as many as it took
+        figures.at_least("backlog at the return", len(owed), while_away, "orders")
         figures.at_most("backlog accepted after the return", drained, LONGEST_DRAIN, "s")
         figures.at_most("everything accepted after the last order", rest, LONGEST_DRAIN, "s")
 

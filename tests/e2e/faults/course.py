@@ -39,7 +39,7 @@ async def course(rig: Rig, feed: Feed, breaking: Awaitable[list[Fault]]) -> str:
     async with asyncio.TaskGroup() as tasks:
         watching = tasks.create_task(rig.watch())
         faults = tasks.create_task(broken())
-        await feed.run()
+        await feed.run(faults.done)
         fed = time.monotonic()
         await faults
         await _written(rig, feed)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -20,11 +20,17 @@ GROUP: Final = "fault-readers"
 """The source's consumer group."""
 PARTITIONS: Final = 4
 _TICK: Final = 0.05
-_FLUSH: Final = 60.0
+_KEPT: Final = 0.02
+"""Share of the records that is kept for whoever is still to be killed at the end, as what was
+killed before took long to come back: without anything in hand it would lose nothing."""
+_STRETCH: Final = 60.0
+"""Seconds over which these are written then."""
+_FLUSH: Final = 150.0
+"""Seconds for what Kafka has yet to acknowledge; it may be just starting."""
 
 
 class Feed:
-    """`await feed.run()` writes `count` records within `seconds`.
+    """`await feed.run(broken)` writes `count` records within `seconds`, if all is broken by then.
 
     Attributes:
         count: records in all.
@@ -52,11 +58,13 @@ class Feed:
         """From 0 to 1."""
         return self._offered / self.count
 
-    async def run(self) -> None:
+    async def run(self, broken: Callable[[], bool]) -> None:
         """Write them all; returns when Kafka has acknowledged each.
 
+        `broken` tells that everything was that is to be: the last few come slowly until then.
+
         Raises:
-            AssertionError: it has not, within a minute after the last one.
+            AssertionError: it has not, within `_FLUSH` after the last one.
         """
         producer = Producer(
             {
@@ -69,8 +77,12 @@ class Feed:
         )
         loop = asyncio.get_running_loop()
         began = loop.time()
+        kept = int(self.count * _KEPT)
         while self._offered < self.count:
-            due = min(self.count, int((loop.time() - began) / self._seconds * self.count) + 1)
+            late = loop.time() - began - self._seconds
+            due = min(self.count, int((1 + late / self._seconds) * self.count) + 1)
+            if not broken():
+                due = min(due, self.count - kept + int(kept * max(0.0, late) / _STRETCH))
             for number in range(self._offered, due):
                 self._offer(producer, number)
             self._offered = due

@@ -17,7 +17,9 @@ known to those who had to know it. That is at most, each time that
 
 Where the bus rebalances its consumers (`Repeats.rebalances`), what they had in hand is,
 each time that a worker, its sidecar or the bus goes, and each time that it comes back:
-what was accepted in so many seconds before, counted in the function's own record.
+what was accepted in so many seconds before, counted in the function's own record. Nobody
+says when a bus misses who has gone, so it is the most that ever was, from the one moment
+until as long after the other.
 
 Where the bus does not know an id (`Repeats.republishes`), what was published twice is
 added, as the broker counts it. **The bound of what is published twice** is, each time
@@ -34,6 +36,7 @@ do not match are settled as fast as those that do.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -98,8 +101,14 @@ def ledger(
     """See `Ledger`; `repeats` are the bus's, `pace` the records fed in a second."""
     good = [call for call in calls if 200 <= call.status < 300]
 
+    times = sorted(call.time for call in good)
+
     def accepted(since: float, until: float) -> int:
-        return sum(since <= call.time <= until for call in good)
+        return bisect_right(times, until) - bisect_left(times, since)
+
+    def busiest(since: float, until: float) -> int:
+        ends = [since, *(time for time in times if since < time <= until)]
+        return max(accepted(end - repeats.rebalances, end) for end in ends)
 
     done = Counter(f"{one.what} {one.kind}" for one in faults)
     functions = done["kill function"] * TRIGGERS * bounds.concurrency
@@ -108,10 +117,9 @@ def ledger(
     in_hand = (workers + TRIGGERS * buses) * bounds.in_hand
     if repeats.rebalances:
         in_hand = sum(
-            accepted(at - repeats.rebalances, at)
+            2 * busiest(one.since, one.back + repeats.rebalances)
             for one in faults
             if one.kind in ("trigger", "sidecar", "bus")
-            for at in (one.since, one.back)
         )
     forgotten = sum(
         accepted(one.since - repeats.forgets, one.until)

@@ -88,6 +88,7 @@ async def test_roll_outs_and_a_controller_that_is_killed_in_the_middle_lose_noth
     )
     await shop.rolled(SOURCE, TRIGGER)
     async with orders.going_on():
+        await flowing(calls)
         first = shop.only("checkout")
         await shop.apply(shop.trigger("checkout", version(calls, 2)))
         await shop.rolled(TRIGGER)
