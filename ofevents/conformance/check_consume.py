@@ -15,9 +15,11 @@ from ofevents.conformance.bus_rig import (
     drained,
     ensured,
     event,
+    id_of,
     ids,
     messages,
     never,
+    once,
     width,
     within,
 )
@@ -35,8 +37,9 @@ async def keeps_the_order(rig: BusRig) -> None:
                 events = [event(id).replace(partitionkey="k") for id in wanted[at : at + 50]]
                 await bus.publish(TOPIC, *(Message(one, "writer") for one in events))
             await taken.gets(wanted)
-    require(taken.ids == wanted, "one consumer alone gets messages out of order")
-    positions = [int(one.position) for one in taken.seen]
+    came = once(rig.features, taken.seen)
+    require([id_of(one) for one in came] == wanted, "one consumer gets messages out of order")
+    positions = [int(one.position) for one in came]
     require(positions == sorted(positions), "positions rise with the order")
 
 
@@ -150,8 +153,12 @@ async def drains_when_stopped(rig: BusRig) -> None:
             await within(task.done, "it returns when all is settled")
         require(len(taken.seen) == share, "after stop it handed out more")
         rest = await drained(bus, wanted=set(ids(20)) - set(taken.ids))
+        came = [*taken.ids, *rest]
+        if not rig.features.holds:
+            # A batch that its consumer has left comes again whole, with what was settled of it.
+            came = list(set(came))
         require(
-            sorted(taken.ids + rest) == sorted(ids(20)),
+            sorted(came) == sorted(ids(20)),
             f"a message is lost or came twice: {taken.ids} then {rest}",
         )
 
