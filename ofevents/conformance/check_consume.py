@@ -199,7 +199,7 @@ async def holds_a_message_as_long_as_it_is_open(rig: BusRig) -> None:
             await slow.gets(["1"])
             async with consuming(second, other):
                 for _ in range(2):
-                    await never(twice, "an open message came again", 1.4 * rig.ack_wait)
+                    await never(twice, "an open message came again", 1.25 * rig.ack_wait)
                     running.stop.set()
                 slow.gate.set()
                 await within(lambda: slow.calls == 0, "the handler ends")
