@@ -203,6 +203,12 @@ def id_of(one: Received) -> str:
     return body.event.id if isinstance(body, Delivery) else body.id
 
 
+def once(features: BusFeatures, seen: Sequence[Received]) -> list[Received]:
+    """What was handed out, in order; each once where the bus does not hold what is open: it
+    may hand that out again, and settling it crosses the next handing out."""
+    return list(seen) if features.holds else list({one.position: one for one in seen}.values())
+
+
 class Consuming:
     """A running `consume`."""
 
@@ -272,9 +278,7 @@ async def drained(
     taken, awaited = Taken(), Counter(wanted)
 
     def came() -> list[str]:
-        if bus.features.holds:
-            return taken.ids
-        return [id_of(one) for one in {one.position: one for one in taken.seen}.values()]
+        return [id_of(one) for one in once(bus.features, taken.seen)]
 
     first, later = (0.5, 0.5) if bus.features.wide else (5.0, 1.5)
     async with consuming(bus, taken, topic, group):
@@ -310,6 +314,7 @@ __all__ = [
     "ids",
     "messages",
     "never",
+    "once",
     "owed",
     "raises",
     "require",

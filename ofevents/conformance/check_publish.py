@@ -154,13 +154,14 @@ async def deduplicates(rig: BusRig) -> None:
 async def keeps_back_until_due(rig: BusRig) -> None:
     """A delivery that is due later is counted, kept back by the bus, and stored once.
 
-    It is later than both its publishes, which are two messages otherwise, and than the
-    consumer is there, before whom nothing comes early: a Kafka group has to be joined.
+    It is later than both its publishes, or they may be two messages, and than the consumer
+    is there, before whom nothing comes early: a Kafka group has to be joined.
     """
     async with ensured(rig, Consumer(INBOX, (INBOX,))) as bus:
         due = time.time() + (3.0 if rig.features.wide else 6.0)
         for _ in range(2):
             await bus.publish(INBOX, owed(event("late"), due=due))
+        one_message = time.time() < due
         await bus.publish(INBOX, owed(event("soon")))
         await bus.publish(INBOX, owed(event("past"), due=time.time() - 60))
         taken = Taken()
@@ -174,7 +175,8 @@ async def keeps_back_until_due(rig: BusRig) -> None:
             await never(lambda: "late" in taken.ids, "it was handed out before it was due", left)
             await taken.gets(["late"])
             require(time.time() >= due - 0.05, "it was handed out before it was due")
-            await never(lambda: taken.ids.count("late") > 1, "it was stored twice", 0.3)
+            if one_message:
+                await never(lambda: taken.ids.count("late") > 1, "it was stored twice", 0.3)
 
 
 async def keeps_what_was_published_over_a_restart(rig: BusRig) -> None:

@@ -74,12 +74,12 @@ async def forgets_after_the_time_to_live(rig: BusRig) -> None:
     async with rig.make() as bus:
         store = bus.store
         await store.put("short", b"1", ttl=1)
-        kept = await store.put("kept", b"1", ttl=3)
-        renewed = await store.put("renewed", b"1", ttl=3)
+        kept = await store.put("kept", b"1", ttl=6)
+        renewed = await store.put("renewed", b"1", ttl=6)
         began = time.monotonic()
         await store.put("kept", b"2", revision=kept)
-        while time.monotonic() - began < 4.0:
-            renewed = await store.put("renewed", b"2", revision=renewed, ttl=3)
+        while time.monotonic() - began < 7.0:
+            renewed = await store.put("renewed", b"2", revision=renewed, ttl=6)
             await asyncio.sleep(0.2)
         require(await store.get("short") is None, "an entry outlived its ttl")
         require(await store.get("kept") is not None, "a write without ttl keeps the entry")
@@ -128,11 +128,11 @@ async def fences_leases(rig: BusRig) -> None:
             return Lease(store, "lane/0", owner, ttl=ttl, clock=SystemClock())
 
         # Renewed each third of its time to live: it outlives a pause of the other two.
-        first, second = lease(bus.store, "one", 4), lease(other.store, "two", 2)
+        first, second = lease(bus.store, "one", 7), lease(other.store, "two", 2)
         async with first:
             require(first.held and first.token > 0, "an entered lease is held")
             require(not await second.acquire(), "two owners at once")
-            await asyncio.sleep(5.0)
+            await asyncio.sleep(8.0)
             require(first.held and not first.lost.is_set(), "a renewed lease outlives its ttl")
             require(not await second.acquire(), "two owners at once, after the ttl")
         require(not first.held, "a lease that was given up is not held")

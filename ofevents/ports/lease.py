@@ -135,9 +135,18 @@ class Lease:
         if not revision:
             return
         try:
-            await self._store.delete(self.key, revision=revision)
+            await self._delete(revision)
         except TemporaryError:
             pass  # the store forgets it at its end
+
+    async def _delete(self, revision: int) -> None:
+        try:
+            await self._store.delete(self.key, revision=revision)
+        except Conflict:
+            # Perhaps our own last renewal, which was cancelled while its answer was on its way.
+            current = await self._store.get(self.key)
+            if current is not None and current.value == self._value:
+                await self._store.delete(self.key, revision=current.revision)
 
     @property
     def _value(self) -> bytes:

@@ -36,7 +36,7 @@ async def open_rig() -> AsyncIterator[DaprRig]:
                 ("state.redis", {"redisHost": redis.address}),
                 foreign,
                 lanes=LANES,
-                ack_wait=4.0,
+                ack_wait=8.0,  # longer than a busy machine stands still
             )
             # Dapr creates no stream; whoever runs the broker does.
             client = await nats.connect(server.url)

@@ -57,7 +57,7 @@ async def open_rig() -> AsyncIterator[DaprRig]:
                 )
 
         rig = MemoryRig(
-            Path(name), ("pubsub.in-memory", {}), ("state.in-memory", {}), foreign, ack_wait=4.0
+            Path(name), ("pubsub.in-memory", {}), ("state.in-memory", {}), foreign, ack_wait=8.0
         )
         rig.breakable = False
         yield rig

@@ -28,6 +28,6 @@ async def open_rig() -> AsyncIterator[DaprRig]:
                 ("pubsub.redis", {"redisHost": server.address}),
                 ("state.redis", {"redisHost": server.address}),
                 foreign,
-                ack_wait=4.0,
+                ack_wait=8.0,  # longer than a busy machine stands still
             )
             yield rig

@@ -21,8 +21,9 @@ class JetStreamRig:
 
     features = JetStreamBus.features
     breakable = True
-    ack_wait = 5.0
-    """What is open is extended each third of it: a pause of the other two lets it come again."""
+    ack_wait = 8.0
+    """What is open is extended each third of it: a pause of the other two lets it come again, and
+    a busy machine stands still for up to five seconds."""
 
     def __init__(self, server: NatsServer) -> None:
         self.server = server

@@ -139,6 +139,30 @@ async def test_a_write_whose_answer_was_lost_is_its_own() -> None:
     assert await one.renew(), "and goes on from the revision that is there"
 
 
+class Slow(MemoryStore):
+    """A store whose answers to writes are a second on their way."""
+
+    async def put(self, *arguments: Any, **options: Any) -> int:
+        revision = await super().put(*arguments, **options)
+        await self._clock.sleep(1.0)
+        return revision
+
+
+async def test_it_is_given_up_at_once_also_while_a_renewal_is_on_its_way() -> None:
+    clock, broker, _ = make()
+    store = Slow(broker, clock)
+    one = lease(store, "one", clock)
+    entering = asyncio.create_task(one.__aenter__())
+    await clock.advance(1.0)
+    await entering
+    entered = await store.get("lane/0")
+    await clock.advance(TTL / 3)
+    renewed = await store.get("lane/0")
+    assert entered is not None and renewed is not None and renewed.revision > entered.revision
+    await one.__aexit__(None, None, None)
+    assert await store.get("lane/0") is None, "nobody waits for its time to end"
+
+
 class Distant(MemoryStore):
     """A store whose answers take a turn of the loop, so that others act in between."""
 
