@@ -38,8 +38,8 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 
 
 def on(server: NatsServer, **options: Any) -> ResolvedBus:
-    """A message may be held for a third of a second."""
-    return ResolvedBus(driver="jetstream", options={"url": server.url, "ack_wait": 1.0, **options})
+    """A message may be held for a second, and is not dealt anew where a machine pauses for two."""
+    return ResolvedBus(driver="jetstream", options={"url": server.url, "ack_wait": 3.0, **options})
 
 
 async def test_every_way_through_the_trigger(server: NatsServer, functions: Functions) -> None:
