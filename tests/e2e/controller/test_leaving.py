@@ -66,6 +66,10 @@ async def test_a_deleted_trigger_leaves_nothing_on_the_bus(
         (worker,) = await cluster.have("goes", 1)
         await cluster.have("stays", 1)
         await cluster.have("implicit", 2)
+        for kind, name in (
+            (kinds.TRIGGER, "goes"), (kinds.TRIGGER, "stays"), (kinds.EVENT_SOURCE, "implicit")
+        ):  # fmt: skip
+            await cluster.becomes(kind, name, "Ready", "Starting")  # the bus answers
         owned = {name: topics.trigger_group("shop", name) for name in ("goes", "stays")}
         implicit = topics.trigger_group("shop", "source/implicit")
         assert {*owned.values(), implicit} <= await groups(bus)
