@@ -130,8 +130,10 @@ class Sweeper:
 
     async def _drop_positions(self, bus: Bus, known: Mapping[Key, Users]) -> None:
         sources = {key[1:]: each.entries for key, each in known.items() if each.entries is not None}
-        self._ending -= sources.keys()
-        self._ending |= await forget_removed(bus.store, sources, self._runs)
+        # One that ends while they are looked through asks for another look.
+        self._ending |= sources.keys()
+        waiting = await forget_removed(bus.store, sources, self._runs)
+        self._ending = self._ending - sources.keys() | waiting
 
     async def close(self) -> None:
         """End what goes on in the background."""

@@ -117,6 +117,9 @@ class KubeApi:
             f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster=default={peer}",
+            # Processes are killed here, the machine is not: what waits for the disk, which all
+            # tests write to, would be a controller's lease.
+            "--unsafe-no-fsync",
         )
         await self.until(lambda: listening(self._etcd_ports[0], "127.0.0.1"), "etcd answers")
 
@@ -147,7 +150,7 @@ class KubeApi:
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env
             )
 
-    async def until(self, condition: Any, what: str, seconds: float = 60) -> None:
+    async def until(self, condition: Any, what: str, seconds: float = 120) -> None:
         """Wait for a condition.
 
         Raises:

@@ -42,6 +42,9 @@ async def test_what_removed_subscribers_are_owed(cluster: Cluster, bus: NatsServ
             await cluster.apply(cron("was-sink", sink={"uri": "http://log.shop.svc/"}))
             await cluster.have("edited", 1)
             await cluster.have("was-sink", 2)
+            # The bus has answered.
+            await cluster.becomes(kinds.TRIGGER, "edited", "Ready", "Starting")
+            await cluster.becomes(kinds.EVENT_SOURCE, "was-sink", "Ready", "Starting")
             assert {topics.inbox_group(inbox), implicit} <= await groups()
         # While no controller looks.
         event = Event.create(id="1", source="/shop", type="order", data="{}")

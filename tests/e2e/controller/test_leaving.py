@@ -66,6 +66,10 @@ async def test_a_deleted_trigger_leaves_nothing_on_the_bus(
         (worker,) = await cluster.have("goes", 1)
         await cluster.have("stays", 1)
         await cluster.have("implicit", 2)
+        for kind, name in (
+            (kinds.TRIGGER, "goes"), (kinds.TRIGGER, "stays"), (kinds.EVENT_SOURCE, "implicit")
+        ):  # fmt: skip
+            await cluster.becomes(kind, name, "Ready", "Starting")  # the bus answers
         owned = {name: topics.trigger_group("shop", name) for name in ("goes", "stays")}
         implicit = topics.trigger_group("shop", "source/implicit")
         assert {*owned.values(), implicit} <= await groups(bus)
@@ -94,14 +98,18 @@ async def test_a_deleted_trigger_leaves_nothing_on_the_bus(
 async def test_a_deleted_source_leaves_no_position(cluster: Cluster, bus: NatsServer) -> None:
     resolved = ResolvedBus(driver="jetstream", options={"url": bus.url})
     prefixes = [f"{kind}/shop/{{}}/" for kind in ("cron", "file", "kubernetes")]
+    # Entries of theirs: the position of any other is swept away in two seconds.
+    watched = {"apiVersion": "v1", "kind": "Pod"}
+    entries = {"file": {"tick": {"path": "/in"}}, "kubernetes": {"tick": watched}}
     async with open_bus(resolved, clock=SystemClock()) as one, cluster.controller():
-        await cluster.apply(cron("forgets"), cron("forgets-not"))
+        await cluster.apply(cron("forgets", **entries), cron("forgets-not", **entries))
         for name in ("forgets", "forgets-not"):
-            await cluster.have(name, 1)
+            await cluster.have(name, 3)
             for prefix in prefixes[1:]:
-                await one.store.put(f"{prefix.format(name)}in/position", b"{}")
+                await one.store.put(f"{prefix.format(name)}tick/position", b"{}")
             # As its worker does.
-            spec, identity = CronSpec(schedule="@daily"), SourceIdentity("shop", name, "cron", "in")
+            identity = SourceIdentity("shop", name, "cron", "tick")
+            spec = CronSpec(schedule="@daily")
             source = CronSource(spec, identity, clock=SystemClock())
             begun = asyncio.Event()
             running = asyncio.create_task(

@@ -66,10 +66,10 @@ ALL = {"position", "inbox", "owed", "dead letters"}
 async def test_a_trigger_moves(cluster: Cluster, bus: NatsServer) -> None:
     await declare(cluster, bus, "there")
     async with streams(bus, "ofevents") as here, streams(bus, "there") as there:
-        async with cluster.controller() as running:
+        async with cluster.controller():
             await cluster.apply(trigger("moves"))
             (before,) = await cluster.have("moves", 1)
-            await running.idle()
+            await cluster.becomes(kinds.TRIGGER, "moves", "Ready", "Starting")  # the bus answers
             await fill(here, "moves")
             assert await has(here, "moves") == ALL
             pod = await cluster.pod(before, {"podIP": "127.0.0.1"})
@@ -97,7 +97,7 @@ async def test_what_is_retained_stays(cluster: Cluster, bus: NatsServer) -> None
     async with streams(bus, "ofevents") as here, cluster.controller() as running:
         await cluster.apply(trigger("stays-behind"))
         (before,) = await cluster.have("stays-behind", 1)
-        await running.idle()
+        await cluster.becomes(kinds.TRIGGER, "stays-behind", "Ready", "Starting")
         await fill(here, "stays-behind")
         await cluster.apply(trigger("stays-behind", eventBus="there", deletionPolicy="Retain"))
 
@@ -117,7 +117,7 @@ async def test_another_name_of_the_same_streams_is_no_move(
     async with streams(bus, "ofevents") as here, cluster.controller() as running:
         await cluster.apply(trigger("renames"))
         (before,) = await cluster.have("renames", 1)
-        await running.idle()
+        await cluster.becomes(kinds.TRIGGER, "renames", "Ready", "Starting")  # the bus answers
         await fill(here, "renames")
         await cluster.apply(trigger("renames", eventBus="alias"))
 

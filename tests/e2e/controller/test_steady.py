@@ -38,7 +38,9 @@ async def fill(cluster: Cluster, running: Running) -> None:
         for deployment in await cluster.have(owner, count):
             await cluster.play(deployment)
     await cluster.becomes(kinds.TRIGGER, "bus-away", "Stalled", "Disconnected")
-    await cluster.becomes(kinds.TRIGGER, "reads-steady", "Ready", "Running")
+    for owner in expected:
+        kind = kinds.EVENT_SOURCE if owner in ("steady", "with-sink") else kinds.TRIGGER
+        await cluster.becomes(kind, owner, "Ready", "Running")
     await cluster.becomes(kinds.EVENT_BUS, "steady-away", "Stalled", "Disconnected")
     await running.idle()
 

@@ -6,6 +6,8 @@ import asyncio
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,25 @@ async def acquired(cluster: Cluster) -> float:
 async def holder(cluster: Cluster) -> str:
     lease = await cluster.get(kinds.LEASE, "ofevents-controller", SYSTEM)
     return str(lease["spec"]["holderIdentity"]) if lease else ""
+
+
+@asynccontextmanager
+async def pauses() -> AsyncIterator[list[float]]:
+    """The seconds that this machine stands still meanwhile, which nobody can take over in."""
+    found: list[float] = []
+
+    async def look() -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.1)
+            if (late := time.monotonic() - began - 0.1) > 0.5:
+                found.append(late)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield found
+    finally:
+        looking.cancel()
 
 
 def controller(cluster: Cluster, folder: Path, port: int) -> Program:
@@ -67,14 +88,15 @@ async def test_another_takes_over_after_kill_9(
             await until(stands_by, seconds=90, what="the second stands by")
             before = await cluster.versions()
 
-            first.process.send_signal(signal.SIGKILL)
-            killed = time.time()
-            await first.process.wait()
-            await cluster.apply(cron("later-clock"))
-            await cluster.have("later-clock", 1, seconds=60)
+            async with pauses() as paused:
+                first.process.send_signal(signal.SIGKILL)
+                killed = time.time()
+                await first.process.wait()
+                await cluster.apply(cron("later-clock"))
+                await cluster.have("later-clock", 1, seconds=60)
             took = await acquired(cluster) - killed
-            sys.stdout.write(f"taken over after {took:.1f} s\n")
-            assert 0 < took < WITHIN
+            sys.stdout.write(f"taken over after {took:.1f} s, {sum(paused):.1f} s of a pause\n")
+            assert 0 < took < WITHIN + sum(paused)
             assert await held(ports[1])
             after = await cluster.versions()
             assert {name: after[name] for name in before} == before

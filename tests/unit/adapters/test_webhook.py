@@ -17,6 +17,7 @@ from ofevents.errors import (
 )
 from ofevents.event import Event, to_http, to_http_batch
 from ofevents.ports import Reply
+from tests.servers import until
 from tests.unit.adapters.webhooks import Sink, call, listening, make, running
 
 JSON = ("Content-Type", "application/json")
@@ -170,8 +171,9 @@ async def test_the_answer_comes_after_emit_has_returned() -> None:
     sink = Sink(held=asyncio.Event())
     async with listening(sink) as url:
         waiting = asyncio.ensure_future(call(url, b"{}", JSON))
+        await until(lambda: bool(sink.calls), seconds=20, what="it is emitted")
         done, _ = await asyncio.wait([waiting], timeout=0.3)
-        assert not done and sink.calls and sink.held is not None
+        assert not done and sink.held is not None
         sink.held.set()
         assert (await waiting).status == 202
 

@@ -34,7 +34,7 @@ async def post(app: Starlette, headers: dict[str, str], body: bytes, path: str =
     url = server.url(bound)
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(app, bound, stop=stop, started=lambda _: up.set()))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await up.wait()
         async with (
             aiohttp.ClientSession() as session,

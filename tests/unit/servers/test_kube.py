@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import tarfile
+import time
 import tomllib
 import uuid
 from pathlib import Path
@@ -96,7 +97,10 @@ def test_nothing_outlives_the_command() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "started\n"
-        (sleeper,) = [each for each in psutil.process_iter() if seconds in _line(each)]
+        deadline, found = time.monotonic() + 20, []
+        while not found and time.monotonic() < deadline:  # it may not have begun to be one yet
+            found = [each for each in psutil.process_iter() if seconds in _line(each)]
+        (sleeper,) = found
         process.kill()
     gone, _ = psutil.wait_procs([sleeper], timeout=20)
     assert gone == [sleeper]

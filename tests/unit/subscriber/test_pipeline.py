@@ -148,20 +148,23 @@ async def test_who_waits_gets_any_answer_in_time() -> None:
         Sink(answer=Answer(how="hang")) as tokens,
     ):
         oauth2 = {"token_url": tokens.url, "client_id": "me", "client_secret": "s3cret"}
-        for auth in (None, HttpAuth(oauth2=oauth2)):
-            async with open_subscriber(
+
+        def waits(timeout: float, auth: HttpAuth | None = None) -> Any:
+            return open_subscriber(
                 HttpTarget(uri=sink.url, auth=auth),
                 bus=None,
                 subscriber_id=OWNER,
                 clock=SystemClock(),
-                options=ResolvedDelivery(timeout=0.2),
+                options=ResolvedDelivery(timeout=timeout),
                 answers="pass",
-            ) as subscriber:
-                if auth is None:
-                    reply = await subscriber.deliver(delivery())
-                    assert (reply.status, reply.body) == (418, b"teapot")
-                    sink.answer = Answer(how="hang")
-                async with asyncio.timeout(1.0):
-                    with pytest.raises(TimedOut):
-                        await subscriber.deliver(delivery())
+            )
+
+        async with waits(30) as subscriber:
+            reply = await subscriber.deliver(delivery())
+            assert (reply.status, reply.body) == (418, b"teapot")
+        sink.answer = Answer(how="hang")
+        for auth in (None, HttpAuth(oauth2=oauth2)):
+            async with waits(0.2, auth) as subscriber, asyncio.timeout(20):
+                with pytest.raises(TimedOut):
+                    await subscriber.deliver(delivery())
     assert len(sink.seen) == 2, "no call without a token"

@@ -200,7 +200,7 @@ async def running(
         try:
             await until(
                 lambda: task.done() or _state(health) != "starting",
-                seconds=5,
+                seconds=30,
                 what="the worker has started",
             )
             if task.done():

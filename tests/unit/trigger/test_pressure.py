@@ -17,7 +17,7 @@ from tests.servers import until
 from tests.servers.nats import NatsServer
 from tests.unit.trigger.rig import A, Functions, event, inputs, running, subscriber, trigger
 
-pytestmark = [pytest.mark.server("nats"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.server("nats"), pytest.mark.timeout(180)]
 ALL = 3000
 PAD = '{"pad": "%s"}' % ("x" * 1000)
 
@@ -69,6 +69,6 @@ async def test_a_bus_that_sources_keep_full_goes_on(tmp_path: Path, functions: F
                     return len(done) == ALL * len(names)
 
                 try:
-                    await until(written, seconds=25, what="each event is written to each topic")
+                    await until(written, seconds=120, what="each event is written to each topic")
                 finally:
                     writing.cancel()
