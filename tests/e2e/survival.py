@@ -116,6 +116,7 @@ async def survive(
     breaks: int,
     least: int = 1,
     buries: bool = False,
+    told: Callable[[], bool] = lambda: True,
 ) -> Survived:
     """Kill the worker, break its server so often, feed poison, and freeze the bus.
 
@@ -124,6 +125,8 @@ async def survive(
         fields: of the spec, beside the rig's.
         least: events that the worker has in hand at least with a full window.
         buries: its poison is kept, as an event or a dead letter.
+        told: whether everybody knows that theirs is stored, who may hear of it later; with
+            the last worker nobody is left to say so.
 
     Raises:
         TimeoutError: a record that was fed has not come, nor the poison where it is kept, or
@@ -199,6 +202,7 @@ async def survive(
                 return set(keys) <= {rig.key(one) for one in await stored(bus, topic)}
 
             await until(all_there, seconds=BACK, what=f"all {len(keys)} records are events")
+            await until(told, seconds=BACK, what="everybody is told")
 
             async def poison() -> int:
                 dead = [one async for one in bus.browse([dead_topic])]

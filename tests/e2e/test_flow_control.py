@@ -64,11 +64,13 @@ async def test_rate_and_concurrency_hold_and_are_used(tmp_path: Path) -> None:
             async with caller(port) as posted:
                 while len(posted.accepted) < ORDERS:
                     assert await posted.order() == 202
-        async with Ofevents(tmp_path, "trigger", "-f", made["checkout"], worker=True) as worker:
+        async with (
+            stall() as stalled,  # from before the first call, which is there before it is ready
+            Ofevents(tmp_path, "trigger", "-f", made["checkout"], worker=True) as worker,
+        ):
             await worker.ready()
-            async with stall() as stalled:
-                await calls.all_of("/few", set(range(ORDERS)))
-                await calls.all_of("/rate", set(range(ORDERS)))
+            await calls.all_of("/few", set(range(ORDERS)))
+            await calls.all_of("/rate", set(range(ORDERS)))
             inboxed = await worker.metric("ofevents_inboxed_total")
         assert sorted(calls.numbers("/rate")) == list(range(ORDERS))
         assert sorted(calls.numbers("/few")) == list(range(ORDERS))

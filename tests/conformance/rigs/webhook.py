@@ -49,6 +49,11 @@ class WebhookRig:
         self._places = asyncio.Semaphore(SENDERS)
         self._senders: set[asyncio.Task[None]] = set()
 
+    @property
+    def sending(self) -> int:
+        """How many senders have not been told yet that their event is stored."""
+        return len(self._senders)
+
     def make(self) -> _Balanced:
         return _Balanced(self)
 

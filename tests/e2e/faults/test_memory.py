@@ -32,12 +32,12 @@ from tests.servers import until
 from tests.servers.function import Function
 from tests.servers.nats import NatsServer
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1200)
 
 BACKLOG = 200_000
 IN_HAND = 1024
 """Messages that a worker has in hand at most, as the resolved spec says."""
-RATE = 400
+RATE = 250
 """Events a second of the fast subscriber at least. At the slow one's pace it would have 32."""
 ROOM = 60 * 1024 * 1024
 """Bytes that the worker may take beyond what it takes with nothing to do."""
