@@ -19,7 +19,7 @@ def web(namespace: str, *, replicas: int = 2, account: str = "default") -> list[
         "imagePullPolicy": "Never",
         "ports": [{"containerPort": 8080}],
         "readinessProbe": probe,
-        "livenessProbe": probe,
+        "livenessProbe": {**probe, "failureThreshold": 30},  # no pause of the machine ends it
         "resources": {"limits": {"memory": "64Mi"}, "requests": {"cpu": "10m"}},
         "securityContext": {
             "runAsNonRoot": True,

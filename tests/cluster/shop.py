@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Collection
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -70,10 +71,15 @@ class Shop:
         type: str = "Ready",
         status: str = "True",
         *,
-        reason: str | None = None,
+        reason: str | Collection[str] | None = None,
         seconds: float = 60,
     ) -> dict[str, Any]:
-        """Wait for a condition of the generation that is there now, and return it."""
+        """Wait for a condition of the generation that is there now, and return it.
+
+        `reason` is the one that is wanted, or some of which any will do. Until its bus has been
+        seen and has answered, a resource that has just been applied may have another.
+        """
+        reasons = [reason] if isinstance(reason, str) else reason
         seen: dict[str, Any] = {}
 
         async def has() -> bool:
@@ -84,8 +90,8 @@ class Shop:
             seen.update(next((c for c in found.get("conditions", ()) if c["type"] == type), {}))
             generation = resource.get("metadata", {}).get("generation", 0)
             current = seen.get("observedGeneration") == generation
-            right = seen.get("status") == status and reason in (None, seen.get("reason"))
-            return current and right
+            right = seen.get("status") == status
+            return current and right and (reasons is None or seen.get("reason") in reasons)
 
         wanted = f"{kind} {name} is {type}: {reason or status}"
         try:

@@ -207,13 +207,17 @@ async def test_workers_are_killed_with_all_that_they_have_in_hand(work: Work) ->
 
 
 async def test_the_controller_is_killed_in_the_middle_of_a_roll_out(work: Work) -> None:
+    async def workers() -> set[str]:
+        return {pod["metadata"]["uid"] for pod in await work.shop.pods(TRIGGER)}
+
     async with work.load():
+        before = await workers()
         await work.edit()
 
         async def rolling() -> bool:
-            return len(await work.shop.pods(TRIGGER)) == 2
+            return not await workers() <= before
 
-        await until(rolling, seconds=20, what="the roll-out has begun")
+        await until(rolling, seconds=60, what="the roll-out has begun")
         await work.shop.kubectl("delete", "pods", *CONTROLLER, *NOW)
         await work.right(90)
         await work.in_force()

@@ -78,7 +78,7 @@ spec:
 
             await ofevents(shop.node, "uninstall", "--crds", "--yes", "--timeout", "60s")
             await gone(shop)
-            await until(lambda: childless(shop), seconds=30, what="nothing is left of them")
+            await until(lambda: childless(shop), seconds=90, what="nothing is left of them")
             crds = await shop.kubectl("get", "customresourcedefinitions", "-o", "name")
             assert "events.openfunction.io" not in crds
             client = await nats_client.connect(nats.url)
