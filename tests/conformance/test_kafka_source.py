@@ -92,12 +92,16 @@ async def test_a_blocked_worker_stays_in_its_group(rig: KafkaRig) -> None:
     """Blocked for longer than max.poll.interval.ms, it is not thrown out of the group."""
     emit = Emitted(rig)
     emit.gate.clear()
-    # The session is longer than a busy machine stands still, which is no member's death.
-    limits = {"session.timeout.ms": "5000", "max.poll.interval.ms": "5000"}
+    # The session outlives a busy machine's pause, which is no member's death.
+    limits = {
+        "session.timeout.ms": "6000",
+        "heartbeat.interval.ms": "300",
+        "max.poll.interval.ms": "6000",
+    }
     keys = await rig.feed(3 * kafka.IN_FLIGHT)
     async with reading(rig, emit, config=limits):
         await within(lambda: emit.inside > 0, "a record came to emit")
-        await asyncio.sleep(8)
+        await asyncio.sleep(9)
         emit.gate.set()
         await emit.settles(keys)
     got = emit.keys(emit.settled)
