@@ -182,8 +182,10 @@ class Reader:
             if self.newest and partitions:
                 self._begin_at_the_end(consumer)
             consumer.incremental_assign(partitions)
-            if self._paused and partitions:
-                consumer.pause(partitions)
+            if partitions:
+                # One that was lost while it was paused would come back paused.
+                change = consumer.pause if self._paused else consumer.resume
+                change(partitions)
             self.live = True
         except KafkaException as error:
             self._failure = Disconnected(

@@ -77,7 +77,7 @@ def binding(daprd: Daprd, name: str = "out", **fields: Any) -> SinkTarget:
 
 
 async def send(target: SinkTarget, format: Any = "raw") -> None:
-    options = ResolvedDelivery(format=format, timeout=5)
+    options = ResolvedDelivery(format=format, timeout=20)
     async with open_subscriber(
         target, bus=None, subscriber_id=SUBSCRIBER, clock=SystemClock(), options=options
     ) as subscriber:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from confluent_kafka import Message
 
 from ofevents.api.kafka import KafkaSpec
 from ofevents.clock import SystemClock
@@ -16,6 +18,7 @@ from ofevents.errors import ConfigError, Disconnected
 from ofevents.ports import SourceIdentity
 from ofevents_adapters import kafka
 from ofevents_adapters.kafka_lane import Lane
+from ofevents_adapters.kafka_reader import Owner
 from tests.conformance.rigs.kafka import KafkaRig, close, open_rig
 from tests.servers.kafka import PASSWORD, USER
 
@@ -89,16 +92,48 @@ async def test_a_blocked_worker_stays_in_its_group(rig: KafkaRig) -> None:
     """Blocked for longer than max.poll.interval.ms, it is not thrown out of the group."""
     emit = Emitted(rig)
     emit.gate.clear()
-    # The session is longer than a busy machine stands still, which is no member's death.
-    limits = {"session.timeout.ms": "5000", "max.poll.interval.ms": "5000"}
+    # The session outlives a busy machine's pause, which is no member's death.
+    limits = {
+        "session.timeout.ms": "6000",
+        "heartbeat.interval.ms": "300",
+        "max.poll.interval.ms": "6000",
+    }
     keys = await rig.feed(3 * kafka.IN_FLIGHT)
     async with reading(rig, emit, config=limits):
         await within(lambda: emit.inside > 0, "a record came to emit")
-        await asyncio.sleep(8)
+        await asyncio.sleep(9)
         emit.gate.set()
         await emit.settles(keys)
     got = emit.keys(emit.settled)
     assert len(got) == len(set(got)), "its partitions were given back and read again"
+
+
+async def test_partitions_that_were_lost_while_paused_come_back_unpaused(rig: KafkaRig) -> None:
+    """A worker that was full stands still for longer than its group waits; then it has room."""
+    keys = await rig.feed(50)
+
+    def read() -> set[int | None]:
+        lost: list[int] = []
+        owner = Owner(lambda gone: {}, lost.extend, lambda offsets: None, lambda lag: None)
+        limits = {"session.timeout.ms": "3000", "max.poll.interval.ms": "3000"}
+        reader = source(rig, config=limits).reader(owner)
+        deadline = time.monotonic() + 60
+        found: list[Message] = []
+        try:
+            reader.connect()
+            while not reader.live and time.monotonic() < deadline:
+                reader.turn(1, 0.1, {})
+            reader.turn(0, 0.0, {})
+            time.sleep(4)  # its group waits no longer
+            while not lost and time.monotonic() < deadline:
+                reader.turn(0, 0.0, {})
+            while len(found) < len(keys) and time.monotonic() < deadline:
+                found += reader.turn(100, 0.1, {})
+        finally:
+            reader.close()
+        return {one.partition() for one in found}
+
+    assert await asyncio.to_thread(read) == {0, 1, 2, 3}
 
 
 async def test_the_lag_is_a_metric(rig: KafkaRig) -> None:

@@ -19,7 +19,7 @@ from ofevents.errors import ConfigError, Disconnected
 from ofevents.event import Event
 from ofevents_adapters import kubernetes, kubernetes_api
 from tests.conformance.rigs.doomed import line_of
-from tests.conformance.rigs.kubernetes import KubernetesRig, open_rig
+from tests.conformance.rigs.kubernetes import MAPS, KubernetesRig, open_rig
 from tests.servers import until
 from tests.servers.nats import NatsServer
 
@@ -352,6 +352,15 @@ async def test_a_worker_that_is_killed_repeats_little_and_loses_nothing(
 # -- who may ------------------------------------------------------------------------------
 
 
+async def allowed(rig: KubernetesRig) -> bool:
+    """Whether the server lets the reader in: it learns of a binding after it has stored it."""
+    try:
+        await rig.server.call("GET", MAPS, token=READER)
+    except RuntimeError:
+        return False
+    return True
+
+
 async def test_rights(rig: KubernetesRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(rig.server.kubeconfig(tmp_path / "r", READER)))
     with pytest.raises(ConfigError, match="allow get, list and watch") as caught:
@@ -369,6 +378,7 @@ async def test_rights(rig: KubernetesRig, tmp_path: Path, monkeypatch: pytest.Mo
         ],
     }
     await rig.server.call("POST", f"{RIGHTS}/rolebindings", binding)
+    await until(lambda: allowed(rig), seconds=60, what="the server knows of the rights")
     async with watching(rig) as emit:
         await rig.create("a")
         await come(emit, ("added", "a"))

@@ -220,12 +220,13 @@ async def test_what_is_in_hand_longer_than_the_ack_wait_does_not_come_again(
 ) -> None:
     one, two = Emitted(stream), Emitted(stream)
     one.gate.clear()
-    # Longer than a busy machine stands still, with the worker that says it is at it.
-    async with reading(stream, one, ackWait="4s"):
+    # The worker says each third of it that it is at it; a busy machine stands still for five
+    # seconds with it.
+    async with reading(stream, one, ackWait="8s"):
         keys = await stream.feed(20)
         await within(lambda: one.inside > 0, "a message came to emit")
-        async with reading(stream, two, ackWait="4s"):
-            await asyncio.sleep(6.0)  # longer than the ack wait
+        async with reading(stream, two, ackWait="8s"):
+            await asyncio.sleep(10.0)  # longer than the ack wait
             one.gate.set()
             await one.settles(keys)
     assert not two.offered and len(one.offered) == 20

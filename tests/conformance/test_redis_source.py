@@ -149,15 +149,16 @@ async def test_a_stopped_worker_gives_back_at_once(stream: RedisRig) -> None:
     began = time.monotonic()
     async with working(stream, two):
         await two.settles(keys)
-    assert time.monotonic() - began < 30
-    assert await pending(stream) == 0
+        assert time.monotonic() - began < 30
+        await until(lambda: _is(pending(stream), 0), seconds=60, what="all are acknowledged")
 
 
 async def test_what_is_in_hand_longer_than_the_timeout_does_not_come_again(
     stream: RedisRig,
 ) -> None:
-    # Both workers stand still with a busy machine, and the other one may wake first.
-    stream.fields |= {"processingTimeout": "4s", "redeliverInterval": "100ms"}
+    # Touched each third of it. Both workers stand still with a busy machine, and the other
+    # one may wake first.
+    stream.fields |= {"processingTimeout": "8s", "redeliverInterval": "100ms"}
     one, two = Emitted(stream), Emitted(stream)
     one.gate.clear()
     async with working(stream, one):
@@ -165,7 +166,7 @@ async def test_what_is_in_hand_longer_than_the_timeout_does_not_come_again(
         await within(lambda: one.inside > 0, "an entry came to emit")
         await until(lambda: _is(pending(stream), 20), seconds=60, what="all are in hand")
         async with working(stream, two):
-            await asyncio.sleep(6.0)  # longer than the timeout
+            await asyncio.sleep(10.0)  # longer than the timeout
             one.gate.set()
             await one.settles(keys)
     assert not two.offered and len(one.offered) == 20
@@ -207,7 +208,7 @@ async def test_entries_of_a_worker_that_was_killed_are_taken_over(stream: RedisR
     emit = Emitted(stream)
     async with working(stream, emit):
         await emit.settles(keys)
-    assert await pending(stream) == 0
+        await until(lambda: _is(pending(stream), 0), seconds=60, what="all are acknowledged")
 
 
 async def test_an_event_that_nothing_takes_does_not_hold_up_the_others(stream: RedisRig) -> None:

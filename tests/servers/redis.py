@@ -169,6 +169,7 @@ class RedisSentinel(_Process):
             f"port {self.port}",
             f"dir {self.folder}",
             f"sentinel monitor shop {HOST} {self._master} {self._quorum}",
-            "sentinel down-after-milliseconds shop 1000",
+            # Of a pause beyond two seconds a sentinel knows by itself, and does nothing then.
+            "sentinel down-after-milliseconds shop 3000",
             "sentinel failover-timeout shop 5000",
         ]

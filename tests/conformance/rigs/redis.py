@@ -42,7 +42,8 @@ class RedisRig:
         )
         self.server = server
         self.in_flight = in_flight
-        self.fields = {"redeliverInterval": "1s", **fields}
+        # A busy machine's pause is no lost server: its worker would give back what it has.
+        self.fields = {"redeliverInterval": "1s", "readTimeout": "15s", **fields}
         self.features = self.make().features
         self._count = itertools.count()
 
