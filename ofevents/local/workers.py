@@ -104,7 +104,7 @@ class Workers:
                 events = "event was" if one.in_flight == 1 else "events were"
                 return (
                     f"{one.in_flight} {events} still in flight at {one.kind} {one.resource}: "
-                    "not acknowledged, so they come again at the next start"
+                    "not acknowledged: what its origin keeps comes again at the next start"
                 )
         return ""
 

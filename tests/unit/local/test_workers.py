@@ -114,6 +114,6 @@ async def test_what_does_not_finish_is_cut_off_and_counted() -> None:
         told = await workers.stop([key(spec("s"))], within=0.05)
         assert cancelled == [True]
         assert told == [
-            "3 events were still in flight at EventSource default/s/e: not acknowledged, "
-            "so they come again at the next start"
+            "3 events were still in flight at EventSource default/s/e: not acknowledged: "
+            "what its origin keeps comes again at the next start"
         ]
