@@ -2,9 +2,10 @@
 
 Called by the webhook source and the function framework (`from_http`), and by the
 HTTP subscriber once per delivery (`to_http`), so it is on the hot path. Bytes
-cross unchanged. What HTTP itself cannot say is lost in the binary mode only:
+cross unchanged. What HTTP itself cannot say is lost in the binary mode:
 integers and booleans arrive as strings (as the specification has it), an event
 without data but with a datacontenttype that is not JSON arrives with empty data.
+In the structured mode and in a batch it is the whitespace around JSON data alone.
 """
 
 from __future__ import annotations

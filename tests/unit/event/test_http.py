@@ -30,6 +30,17 @@ def test_structured_keeps_attributes_and_bytes(event: Event) -> None:
     assert from_http(wire(headers), body) == [event]
 
 
+@pytest.mark.parametrize("data", [b' {"a": 1}', b"0\n", b"\r\n\t[ 1 ] "])
+def test_whitespace_around_json_is_kept_where_the_body_is_the_data(data: bytes) -> None:
+    event = Event.create(id="1", source="/s", type="t", data=data)
+    for format, kept in (("binary", data), ("structured", data.strip())):
+        headers, body = to_http(event, format)
+        (came,) = from_http(headers, body) or []
+        assert came.data == kept
+    encoded, data_at = event.encode()
+    assert Event.decode(encoded, data_at).data == data
+
+
 @given(st.lists(events(), max_size=4))
 def test_a_batch_keeps_its_events_in_order(several: list[Event]) -> None:
     headers, body = to_http_batch(several)
