@@ -9,8 +9,14 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from tests.servers import ServerMissing
+
+# The profile that Hypothesis has chosen (where CI is set, the same examples each time), but
+# without 200 ms for an example: a machine that stands still is no failure.
+settings.register_profile("ofevents", settings(), deadline=None)
+settings.load_profile("ofevents")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
