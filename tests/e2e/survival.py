@@ -17,7 +17,7 @@ from typing import Any, Final
 from unittest import mock
 
 from ofevents import registry
-from ofevents.api.resolved import ResolvedBus, ResolvedSource
+from ofevents.api.resolved import HttpTarget, ResolvedBus, ResolvedSource
 from ofevents.bus import open_bus, topics
 from ofevents.clock import SystemClock
 from ofevents.conformance.source_rig import SourceRig
@@ -60,8 +60,16 @@ class Survived:
         return sum(count - 1 for count in self.came.values())
 
 
-def entry(rig: SourceRig, kind: str) -> tuple[dict[str, Any], SourceIdentity]:
-    """The spec and the identity that the rig gives to its workers, of that kind of source."""
+def resolved(
+    rig: SourceRig,
+    kind: str,
+    fields: Mapping[str, Any],
+    *,
+    bus: ResolvedBus | None = None,
+    target: HttpTarget | None = None,
+) -> ResolvedSource:
+    """The spec that the rig gives to its workers, of that kind of source, with further fields;
+    its events go to the bus, or to the function."""
     given: list[Any] = []
     adapter = registry.load("ofevents.sources", kind)
     real = adapter.__init__
@@ -73,7 +81,18 @@ def entry(rig: SourceRig, kind: str) -> tuple[dict[str, Any], SourceIdentity]:
     with mock.patch.object(adapter, "__init__", spied):
         rig.make()
     spec, identity = given
-    return spec.model_dump(mode="json", by_alias=True, exclude_unset=True), identity
+    namespace, name, entry = identity.namespace, identity.name, identity.entry
+    return ResolvedSource(
+        namespace=namespace,
+        name=name,
+        source=identity.kind,
+        entry=entry,
+        spec={**spec.model_dump(mode="json", by_alias=True, exclude_unset=True), **fields},
+        bus=bus,
+        topic=topics.event(namespace, name, entry) if bus else "",
+        dead_topic=topics.dead(namespace, f"source/{name}") if bus else "",
+        target=target,
+    )
 
 
 async def stored(bus: Bus, topic: str) -> list[Event]:
@@ -132,25 +151,14 @@ async def survive(
         TimeoutError: a record that was fed has not come, nor the poison where it is kept, or
             nothing after a fault.
     """
-    document, identity = entry(rig, kind)
-    topic = topics.event(identity.namespace, identity.name, identity.entry)
-    dead_topic = topics.dead(identity.namespace, f"source/{identity.name}")
     async with NatsServer(folder / "bus") as server:
-        resolved = ResolvedBus(driver="jetstream", options={"url": server.url})
-        spec = ResolvedSource(
-            namespace=identity.namespace,
-            name=identity.name,
-            source=identity.kind,
-            entry=identity.entry,
-            spec={**document, **fields},
-            bus=resolved,
-            topic=topic,
-            dead_topic=dead_topic,
-        )
+        jetstream = ResolvedBus(driver="jetstream", options={"url": server.url})
+        spec = resolved(rig, kind, fields, bus=jetstream)
+        topic, dead_topic = spec.topic, spec.dead_topic
         path = folder / "spec.json"
         path.write_text(spec.model_dump_json())
         worker = Ofevents(folder / "worker", "source", "-f", path, worker=True)
-        async with worker, open_bus(resolved, clock=SystemClock()) as bus:
+        async with worker, open_bus(jetstream, clock=SystemClock()) as bus:
             keys: list[str] = []
             down: list[float] = []
 

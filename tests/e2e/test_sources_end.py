@@ -8,16 +8,15 @@ a bus alone, and of a batch of Dapr's Kafka all comes again.
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from ofevents.api.resolved import HttpTarget, ResolvedSource
+from ofevents.api.resolved import HttpTarget
 from tests.e2e.processes import Ofevents
-from tests.e2e.survival import BACK, entry
-from tests.e2e.test_sources_survive import FIELDS, SOURCES, shared_servers
+from tests.e2e.survival import BACK, resolved
+from tests.e2e.test_sources_survive import FIELDS, shared_servers, world
 from tests.servers import until
 from tests.servers.sink import Answer, Seen, Sink
 
@@ -32,23 +31,13 @@ DELAY = 0.3
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["kafka", "nats", "redis", "rabbitmq", "mqtt"])
 async def test_the_call_in_hand_is_ended(tmp_path: Path, name: str) -> None:
-    module, _, opener = SOURCES[name].partition(".")
-    rigs = importlib.import_module(f"tests.conformance.rigs.{module}")
     told: list[bool] = []
 
     def slowly(seen: Seen) -> Answer:
         return Answer(delay=DELAY, ended=told.append)
 
-    async with getattr(rigs, opener)() as rig, Sink(slowly) as sink:
-        document, identity = entry(rig, name)
-        spec = ResolvedSource(
-            namespace=identity.namespace,
-            name=identity.name,
-            source=identity.kind,
-            entry=identity.entry,
-            spec={**document, **FIELDS.get(name, {})},
-            target=HttpTarget(uri=sink.url),
-        )
+    async with world(name) as rig, Sink(slowly) as sink:
+        spec = resolved(rig, name, FIELDS.get(name, {}), target=HttpTarget(uri=sink.url))
         path = tmp_path / "spec.json"
         path.write_text(spec.model_dump_json())
         async with Ofevents(tmp_path / "worker", "source", "-f", path, worker=True) as worker:

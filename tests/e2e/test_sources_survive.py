@@ -13,6 +13,7 @@ import asyncio
 import importlib
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,6 +63,13 @@ def _module(opener: str) -> str:
     return f"tests.conformance.rigs.{opener.partition('.')[0]}"
 
 
+def world(name: str) -> AbstractAsyncContextManager[Any]:
+    """The rig of that source, with a world of its own."""
+    opener = getattr(importlib.import_module(_module(SOURCES[name])), SOURCES[name].split(".")[1])
+    made: AbstractAsyncContextManager[Any] = opener()
+    return made
+
+
 def judge(capsys: pytest.CaptureFixture[str], name: str, rig: SourceRig, run: Survived) -> None:
     """Print the figures of a run, each with its bound, and hold it to them.
 
@@ -92,8 +100,7 @@ def judge(capsys: pytest.CaptureFixture[str], name: str, rig: SourceRig, run: Su
 async def test_a_source_survives(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = importlib.import_module(_module(SOURCES[name]))
-    async with getattr(module, SOURCES[name].partition(".")[2])() as rig:
+    async with world(name) as rig:
         run = await survive(
             tmp_path,
             rig,
