@@ -86,8 +86,8 @@ async def fill(bus: Bus, ids: Sequence[str]) -> None:
         await bus.publish(ORDERS, *map(_order, ids[at : at + _BATCH]))
 
 
-async def pace(bus: Bus, ids: Sequence[str], per_second: float) -> None:
-    """Publish an order for each id at a steady pace, a few at a time."""
+async def pace(bus: Bus, ids: Sequence[str], per_second: float) -> float:
+    """Publish an order for each id at a steady pace, a few at a time; what it came to."""
     loop = asyncio.get_running_loop()
     began, sent = loop.time(), 0
     while sent < len(ids):
@@ -96,6 +96,7 @@ async def pace(bus: Bus, ids: Sequence[str], per_second: float) -> None:
             await bus.publish(ORDERS, *map(_order, ids[sent:due]))
             sent = due
         await asyncio.sleep(0.01)
+    return len(ids) / (loop.time() - began)
 
 
 async def stored(bus: Bus, topic: str) -> int:

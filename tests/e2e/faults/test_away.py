@@ -89,7 +89,5 @@ async def test_an_event_that_kills_the_function(tmp_path: Path, healthy: float) 
     poison = ids[COUNT // 4]
     async with shop(tmp_path, keep=True) as made:
         made.charge.mode(poison=poison)
-        began = time.time()
-        await pace(made.bus, ids, PER_SECOND)
-        published = COUNT / (time.time() - began)
+        published = await pace(made.bus, ids, PER_SECOND)
         await judge_poison(made, ids, poison, min(healthy, published))
