@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import uuid
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aio_pika
 import nats as nats_py
 import pytest
-import redis.asyncio
 from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
+from nats.js import JetStreamContext
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from tests.cluster.manifests import EVENTS, webhook
 from tests.cluster.shop import Nats, Shop
@@ -35,15 +38,50 @@ def bodies(kind: str) -> list[bytes]:
     return [json.dumps({"kind": kind, "number": number}).encode() for number in range(COUNT)]
 
 
-async def there(connection: AbstractConnection, queue: str) -> bool:
-    """Whether RabbitMQ has the queue."""
-    channel = await connection.channel()
-    try:
-        await channel.get_queue(queue, ensure=True)
-    except ChannelNotFoundEntity:
-        return False
-    await channel.close()
-    return True
+class Made:
+    """What the first worker of a source makes, each by the name of the test's topic."""
+
+    def __init__(
+        self, name: str, rabbit: AbstractConnection, stream: JetStreamContext, store: Redis
+    ) -> None:
+        self._name = name
+        self._rabbit = rabbit
+        self._stream = stream
+        self._store = store
+
+    async def take_away(self) -> None:
+        """As where it was put to sleep before it had made them."""
+        async with self._rabbit.channel() as channel:
+            await channel.queue_delete(self._name)
+        for consumer in await self._stream.consumers_info(self._name):
+            await self._stream.delete_consumer(self._name, consumer.name)
+        for group in await self._groups():
+            await self._store.xgroup_destroy(self._name, group["name"])
+
+    async def missing(self) -> set[str]:
+        """The sources whose own is not there."""
+        there = {
+            "rabbitmq": await self._has_queue(),
+            "nats": bool(await self._stream.consumers_info(self._name)),
+            "redis": bool(await self._groups()),
+        }
+        return {kind for kind, found in there.items() if not found}
+
+    async def _has_queue(self) -> bool:
+        channel = await self._rabbit.channel()
+        try:
+            await channel.get_queue(self._name, ensure=True)
+        except ChannelNotFoundEntity:
+            return False
+        await channel.close()
+        return True
+
+    async def _groups(self) -> list[Any]:
+        try:
+            found: list[Any] = await self._store.xinfo_groups(self._name)
+        except ResponseError:  # not even the stream is there
+            return []
+        return found
 
 
 def by_the_clock(sink: Sink) -> str:
@@ -66,7 +104,7 @@ async def test_sources_follow_their_lag(
         # A Pod is not on their loopback, as which they trust anybody.
         RabbitmqServer(extra="loopback_users.guest = false") as rabbit,
         RedisServer(tmp_path / "redis", extra=["protected-mode no"]) as store,
-        redis.asyncio.Redis.from_url(f"redis://{store.address}") as entries,
+        Redis.from_url(f"redis://{store.address}") as entries,
         Sink() as sink,
     ):
         stream = client.jetstream()
@@ -96,13 +134,24 @@ spec:
         await shop.without_pods("shop")
 
         async with await aio_pika.connect(rabbit.url) as connection:
-            # As where the first worker was put to sleep before it had made its queue.
-            channel = await connection.channel()
-            await channel.queue_delete(name)
-            await until(partial(there, connection, name), seconds=90, what="the queue again")
+            made = Made(name, connection, stream, entries)
+            await made.take_away()
+            left = {*KINDS}
+
+            async def again() -> bool:
+                await asyncio.sleep(0.2)
+                left.clear()
+                left.update(await made.missing())
+                return not left
+
+            try:
+                await until(again, seconds=90, what="all again that a worker makes")
+            except TimeoutError as error:
+                raise AssertionError(f"{error}; nothing of {sorted(left)}") from None
             await shop.becomes("eventsource", "shop", reason="ScaledToZero", seconds=90)
             # One that is ending would take what comes, and give it back in the middle of a call.
             await shop.without_pods("shop")
+            channel = await connection.channel()
             for body in bodies("rabbitmq"):
                 await channel.default_exchange.publish(aio_pika.Message(body), routing_key=name)
         await kafka.produce(name, [{"value": body} for body in bodies("kafka")])

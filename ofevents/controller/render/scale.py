@@ -40,8 +40,10 @@ _FALLBACK: Final = {"failureThreshold": 3, "replicas": 1, "behavior": "currentRe
 class Lag:
     """What KEDA looks at: `logins` are credentials by its parameters' names.
 
-    `made` says that a worker makes it, a queue for example. KEDA may put the first one to
-    sleep before it has, and sees an error then, and no lag: it must run one again.
+    `made` says that a worker makes it: a queue, a consumer, a group. While it is missing KEDA
+    sees an error and no lag, and may still put the first worker to sleep (of 2.21: a look that
+    finds its cache just closed by the error of another one counts as "nothing there"). So it
+    must run one again. A Kafka group needs none: KEDA takes a missing one by its reset policy.
     """
 
     type: str
@@ -233,7 +235,7 @@ def _nats(spec: ResolvedSource, threshold: str, given: Mapping[str, str]) -> tup
     own = stream.get("durable") or durable(_identity(spec).group)
     seen = {"account": "$G", "stream": stream["stream"], "consumer": own,
             "lagThreshold": threshold}  # fmt: skip
-    return [Lag("nats-jetstream", seen)], ""
+    return [Lag("nats-jetstream", seen, made=True)], ""
 
 
 def _trigger(

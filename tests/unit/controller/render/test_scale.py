@@ -91,13 +91,16 @@ def test_a_rabbitmq_source_by_the_length_of_its_queue() -> None:
     [
         (source("rabbitmq", spec={"url": "amqp://r", "queue": "q"}), True),
         (source("redis", spec=REDIS), True),
+        (source("nats", spec={"url": "nats://n", "jetstream": {"stream": "orders"}}), True),
         (kafka(), False),
+        (trigger(), False),
     ],
-    ids=["rabbitmq", "redis", "kafka"],
+    ids=["rabbitmq", "redis", "nats", "kafka", "trigger"],
 )
 def test_what_a_worker_makes_wakes_one_where_it_is_missing(spec: Any, again: bool) -> None:
     """KEDA may have put the first worker to sleep before it had made its queue."""
-    (scaled,) = (each for each in manifests(spec) if each["kind"] == "ScaledObject")
+    found = manifests(spec, metadata=NATS)
+    (scaled,) = (each for each in found if each["kind"] == "ScaledObject")
     assert (scaled["spec"].get("fallback", {}).get("replicas") == 1) is again
 
 
