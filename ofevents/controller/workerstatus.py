@@ -50,6 +50,7 @@ async def worker_facts(
         asked = asked or bool(silent)
         states.append(podstate.judge(_title(workload.spec), deployment, pods, reports))
         told += _refused(caches[kinds.HTTP_ROUTE].get(*place))
+        told += _blind(caches[kinds.SCALED_OBJECT].get(*place))
     suspended = bool((object.get("spec") or {}).get("suspend"))
     facts = Facts(
         trouble,
@@ -72,6 +73,23 @@ def _refused(route: Object | None) -> list[tuple[str, str]]:
                 sentence = f"Gateway {name} does not serve the HTTPRoute: {each.get('message', '')}"
                 found.append(("RouteRefused", sentence))
     return found
+
+
+def _blind(scaled: Object | None) -> list[tuple[str, str]]:
+    """Why KEDA does not scale a worker, or cannot see what it scales by.
+
+    What passes by itself is left out: only refused ScaledObjects, and errors that have lasted.
+    """
+    status = (scaled or {}).get("status") or {}
+    found = {each["type"]: each for each in status.get("conditions") or ()}
+    ready = found.get("Ready") or {}
+    if ready.get("status") == "False" and ready.get("reason") == "ScaledObjectCheckFailed":
+        return [("NotScaled", f"KEDA does not scale it: {ready.get('message', '')}")]
+    if (found.get("Fallback") or {}).get("status") == "True":
+        name = (scaled or {})["metadata"]["name"]
+        text = "KEDA cannot see the lag, and runs one worker at least; why is told by "
+        return [("LagUnknown", f"{text}`kubectl describe scaledobject {name}`")]
+    return []
 
 
 def _title(spec: Any) -> str:

@@ -10,7 +10,7 @@ import pytest
 from tests.cluster.manifests import bus
 from tests.cluster.orders import orders, seen, topic
 from tests.cluster.shop import Nats, Shop, part_of
-from tests.servers import until
+from tests.servers import HOST, free_port, until
 from tests.servers.kafka import KafkaServer
 from tests.servers.sink import Answer, Seen, Sink
 
@@ -151,3 +151,39 @@ spec:
         await kafka.produce(paid, orders(20))
         await until(lambda: seen(both) == set(range(20)), seconds=90, what="all joins fire")
         await shop.becomes("trigger", "pair", reason="ScaledToZero", seconds=60)
+
+
+@pytest.mark.usefixtures("scaler")
+async def test_where_keda_sees_no_lag_a_worker_runs(
+    shop: Shop, kafka: KafkaServer, nats: Nats
+) -> None:
+    name, nobody = await topic(kafka), f"{HOST}:{free_port()}"
+    async with Sink() as charge:
+        trigger = f"""
+apiVersion: events.openfunction.io/v1alpha1
+kind: Trigger
+metadata: {{name: charge}}
+spec:
+  eventBus: default
+  inputs:
+    orders: {{eventSource: shop, event: orders}}
+  subscribers:
+  - sink: {{uri: "{charge.url}"}}
+  scaleOption: {SCALE}
+"""
+        await shop.apply(manifests(kafka, nats._replace(monitoring=nobody), [name], trigger))
+        await shop.ready("eventsource/shop")
+        await shop.has("charge", 1)
+        await shop.becomes("trigger", "charge", "Warning", reason="LagUnknown")
+        before = {pod["metadata"]["uid"] for pod in await shop.pods(part_of("charge"))}
+        # As KEDA does by mistake when a look fails in the wrong moment.
+        await shop.kubectl("scale", "deployment", "--replicas=0", "-l", part_of("charge"))
+
+        async def another() -> bool:
+            await asyncio.sleep(0.2)
+            now = {pod["metadata"]["uid"] for pod in await shop.pods(part_of("charge"))}
+            return bool(now) and not now & before
+
+        await until(another, seconds=90, what="KEDA runs another one")
+        await kafka.produce(name, orders(10))
+        await until(lambda: seen(charge) == set(range(10)), seconds=90, what="all at the function")

@@ -31,25 +31,19 @@ _SASL: Final = {
     "SCRAM-SHA-512": "scram_sha512",
 }
 _ALONE: Final = ("cron", "file", "kubernetes")
-
-
-_FALLBACK: Final = {"failureThreshold": 3, "replicas": 1, "behavior": "currentReplicasIfHigher"}
+_BLIND: Final = {"failureThreshold": 3, "replicas": 1, "behavior": "currentReplicasIfHigher"}
+"""One worker at least where KEDA cannot see the lag: the queue, group or consumer that the first
+worker makes may be missing, as KEDA may end it before (of 2.21: a look that finds its cache just
+closed, by the error of another one, counts as "nothing there"), and nothing would wake one."""
 
 
 @dataclass(frozen=True)
 class Lag:
-    """What KEDA looks at: `logins` are credentials by its parameters' names.
-
-    `made` says that a worker makes it: a queue, a consumer, a group. While it is missing KEDA
-    sees an error and no lag, and may still put the first worker to sleep (of 2.21: a look that
-    finds its cache just closed by the error of another one counts as "nothing there"). So it
-    must run one again. A Kafka group needs none: KEDA takes a missing one by its reset policy.
-    """
+    """What KEDA looks at: `logins` are credentials by its parameters' names."""
 
     type: str
     metadata: Mapping[str, str]
     logins: Mapping[str, str] = field(default_factory=dict)
-    made: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +98,7 @@ def scaling(owner: Owner, spec: Spec, scale: ScaleOption) -> Scaling:
     body: dict[str, Any] = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
         "minReplicaCount": scale.min_replica_count or 0,
+        "fallback": _BLIND,
         "triggers": triggers,
     }
     given = {
@@ -113,8 +108,6 @@ def scaling(owner: Owner, spec: Spec, scale: ScaleOption) -> Scaling:
         "advanced": scale.advanced,
     }
     body |= {name: value for name, value in given.items() if value is not None}
-    if any(lag.made for lag in lags):
-        body["fallback"] = _FALLBACK
     manifests.append(
         {
             "apiVersion": "keda.sh/v1alpha1",
@@ -194,7 +187,7 @@ def _rabbitmq(spec: ResolvedSource, threshold: str) -> Lag:
         logins |= {"tls": "enable", **_pem(tls)}
         if tls.get("insecureSkipVerify"):
             seen["unsafeSsl"] = "true"
-    return Lag("rabbitmq", seen, logins, made=True)
+    return Lag("rabbitmq", seen, logins)
 
 
 def _redis(spec: ResolvedSource, threshold: str) -> tuple[list[Lag], str]:
@@ -221,8 +214,8 @@ def _redis(spec: ResolvedSource, threshold: str) -> tuple[list[Lag], str]:
     held = {name: value for name, value in logins.items() if value} | _pem(tls)
     # What no worker has seen yet, and what a dead one has left: either needs one.
     return [
-        Lag(type, {**seen, "lagCount": threshold, "activationLagCount": "0"}, held, made=True),
-        Lag(type, {**seen, "pendingEntriesCount": threshold}, held, made=True),
+        Lag(type, {**seen, "lagCount": threshold, "activationLagCount": "0"}, held),
+        Lag(type, {**seen, "pendingEntriesCount": threshold}, held),
     ], ""
 
 
@@ -235,7 +228,7 @@ def _nats(spec: ResolvedSource, threshold: str, given: Mapping[str, str]) -> tup
     own = stream.get("durable") or durable(_identity(spec).group)
     seen = {"account": "$G", "stream": stream["stream"], "consumer": own,
             "lagThreshold": threshold}  # fmt: skip
-    return [Lag("nats-jetstream", seen, made=True)], ""
+    return [Lag("nats-jetstream", seen)], ""
 
 
 def _trigger(

@@ -88,7 +88,10 @@ async def test_scaled_to_zero_is_ready(cluster: Cluster, bus: NatsServer) -> Non
     scale = {"minReplicaCount": 0, "maxReplicaCount": 3}
     async with cluster.controller():
         await cluster.apply(resource("EventBus", "monitored", monitored))
-        await cluster.apply(trigger("zero", eventBus="monitored", scaleOption=scale))
+        await cluster.apply(
+            cron("clock", eventBus="monitored"),
+            trigger("zero", eventBus="monitored", scaleOption=scale),
+        )
         await cluster.becomes(kinds.TRIGGER, "zero", "Warning", "KEDANotInstalled")
 
         async with cluster.defined(kinds.SCALED_OBJECT, kinds.TRIGGER_AUTHENTICATION):
@@ -112,6 +115,18 @@ async def test_scaled_to_zero_is_ready(cluster: Cluster, bus: NatsServer) -> Non
             none = {"spec": {"replicas": 0}}
             await cluster.api.call("PATCH", path + "?fieldManager=keda", none, kind="merge-patch")
             await cluster.becomes(kinds.TRIGGER, "zero", "Ready", "ScaledToZero")
+
+            # As KEDA says it; `make cluster` has a real one say the first.
+            for type, status, reason, warning, text in (
+                ("Fallback", "True", "FallbackExists", "LagUnknown", "KEDA cannot see the lag"),
+                ("Ready", "False", "ScaledObjectCheckFailed", "NotScaled", "does not scale it: 42"),
+                ("Ready", "True", "ScaledObjectReady", "None", ""),
+            ):
+                said = {"type": type, "status": status, "reason": reason, "message": "42"}
+                await cluster.merge(kinds.SCALED_OBJECT, deployment["metadata"]["name"],
+                                    {"status": {"conditions": [said]}})  # fmt: skip
+                told = await cluster.becomes(kinds.TRIGGER, "zero", "Warning", warning)
+                assert text in told["message"]
 
 
 async def test_what_is_suspended_is_ready(cluster: Cluster, bus: NatsServer) -> None:

@@ -87,21 +87,26 @@ def test_a_rabbitmq_source_by_the_length_of_its_queue() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "again"),
+    ("spec", "scale"),
     [
-        (source("rabbitmq", spec={"url": "amqp://r", "queue": "q"}), True),
-        (source("redis", spec=REDIS), True),
-        (source("nats", spec={"url": "nats://n", "jetstream": {"stream": "orders"}}), True),
-        (kafka(), False),
-        (trigger(), False),
+        (source("rabbitmq", spec={"url": "amqp://r", "queue": "q"}), {}),
+        (source("redis", spec=REDIS), {}),
+        (
+            source("nats", spec={"url": "nats://n", "jetstream": {"stream": "o"}}),
+            {"metadata": NATS},
+        ),
+        (kafka(), {}),
+        (trigger(), {}),
+        (trigger(bus=DAPR), {}),
+        (source("cron", spec={"schedule": "@daily"}), {"metadata": CLOCK}),
     ],
-    ids=["rabbitmq", "redis", "nats", "kafka", "trigger"],
+    ids=["rabbitmq", "redis", "nats", "kafka", "trigger", "dapr", "clock"],
 )
-def test_what_a_worker_makes_wakes_one_where_it_is_missing(spec: Any, again: bool) -> None:
-    """KEDA may have put the first worker to sleep before it had made its queue."""
-    found = manifests(spec, metadata=NATS)
-    (scaled,) = (each for each in found if each["kind"] == "ScaledObject")
-    assert (scaled["spec"].get("fallback", {}).get("replicas") == 1) is again
+def test_where_keda_sees_no_lag_a_worker_runs(spec: Any, scale: dict[str, Any]) -> None:
+    """KEDA may have put the first worker to sleep before it had made its queue, for example."""
+    (scaled,) = (each for each in manifests(spec, **scale) if each["kind"] == "ScaledObject")
+    assert scaled["spec"]["fallback"]["replicas"] == 1
+    assert scaled["spec"]["fallback"]["behavior"] == "currentReplicasIfHigher", "it ends none"
 
 
 @pytest.mark.parametrize(
