@@ -30,7 +30,7 @@ def seen(sink: Sink) -> set[int]:
     return {event.value["number"] for event in sink.events}
 
 
-async def numbers(sink: Sink, count: int, seconds: float = 90) -> list[int]:
+async def numbers(sink: Sink, count: int, seconds: float = 120) -> list[int]:
     """Wait until that many different orders have arrived; which.
 
     One that was dealt to a worker that has gone comes only after the ack wait of 30 s, and

@@ -72,7 +72,7 @@ class Shop:
         status: str = "True",
         *,
         reason: str | Collection[str] | None = None,
-        seconds: float = 60,
+        seconds: float = 120,
     ) -> dict[str, Any]:
         """Wait for a condition of the generation that is there now, and return it.
 
@@ -100,7 +100,7 @@ class Shop:
             raise AssertionError(f"{error}; it is {seen}") from None
         return seen
 
-    async def ready(self, *resources: str, seconds: float = 60) -> None:
+    async def ready(self, *resources: str, seconds: float = 120) -> None:
         """Wait until each, `kind/name`, is Ready."""
         await asyncio.gather(
             *(self.becomes(*each.split("/"), seconds=seconds) for each in resources)
@@ -125,7 +125,7 @@ class Shop:
         ready = [each["status"].get("conditions", ()) for each in pods]
         return sum(any(_READY.items() <= each.items() for each in one) for one in ready)
 
-    async def has(self, owner: str, count: int, seconds: float = 90) -> None:
+    async def has(self, owner: str, count: int, seconds: float = 120) -> None:
         """Wait until the resource of that name has so many Ready Pods."""
 
         async def there() -> bool:
@@ -134,7 +134,7 @@ class Shop:
 
         await until(there, seconds=seconds, what=f"{owner} has {count} Pods")
 
-    async def without_pods(self, owner: str, seconds: float = 90) -> None:
+    async def without_pods(self, owner: str, seconds: float = 120) -> None:
         """Wait until it has none, nor one that is ending: until it has ended, it may work.
 
         One that was told to end before it could hear it has all its grace period.

@@ -130,7 +130,7 @@ spec:
 ---{by_the_clock(sink)}"""
         )
         await shop.has("clock", 2)
-        await shop.becomes("eventsource", "shop", reason="ScaledToZero", seconds=90)
+        await shop.becomes("eventsource", "shop", reason="ScaledToZero")
         await shop.without_pods("shop")
 
         async with await aio_pika.connect(rabbit.url) as connection:
@@ -145,10 +145,10 @@ spec:
                 return not left
 
             try:
-                await until(again, seconds=90, what="all again that a worker makes")
+                await until(again, seconds=120, what="all again that a worker makes")
             except TimeoutError as error:
                 raise AssertionError(f"{error}; nothing of {sorted(left)}") from None
-            await shop.becomes("eventsource", "shop", reason="ScaledToZero", seconds=90)
+            await shop.becomes("eventsource", "shop", reason="ScaledToZero")
             # One that is ending would take what comes, and give it back in the middle of a call.
             await shop.without_pods("shop")
             channel = await connection.channel()
@@ -169,7 +169,7 @@ spec:
             await until(lambda: arrived() == everything, seconds=120, what="all at the function")
         except TimeoutError as error:
             raise AssertionError(f"{error}: {arrived()}") from None
-        await shop.becomes("eventsource", "shop", reason="ScaledToZero", seconds=60)
+        await shop.becomes("eventsource", "shop", reason="ScaledToZero")
         await shop.has("shop", 0)
         await shop.becomes("eventsource", "clock", reason="ScaledToZero", seconds=180)
         # What a worker that leaves has in hand may come twice; a lost position brings all again.
