@@ -144,6 +144,9 @@ class ResolvedTrigger(Resolved):
     window: float = 60.0
     subscribers: tuple[ResolvedSubscriber, ...]
     start: Literal["now", "earliest"] = "now"
+    since: dict[str, float] = Field(default_factory=dict)
+    """Topic -> seconds since the epoch: what `start: now` means, where it was declared before
+    its first worker could tell the bus. Without it, that worker's start."""
     deletion_policy: Literal["Delete", "Retain"] = "Delete"
     suspend: bool = False
     log_level: str = "info"

@@ -74,10 +74,8 @@ class Groups:
         while True:
             entry = await self._store.get(key)
             known: dict[str, int] = {} if entry is None else orjson.loads(entry.value)
-            starts = {
-                topic: known.get(topic, now if consumer.start == "now" else 0)
-                for topic in consumer.topics
-            }
+            starts = {topic: known.get(topic, _begins(consumer, topic, now))
+                      for topic in consumer.topics}  # fmt: skip
             if starts == known:
                 return
             try:
@@ -230,6 +228,13 @@ class _Source:
             for one in waits:
                 one.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
+
+
+def _begins(consumer: Consumer, topic: str, now: int) -> int:
+    """Where a new group does, in nanoseconds."""
+    if consumer.start == "earliest":
+        return 0
+    return int(consumer.since[topic] * 1e9) if topic in consumer.since else now
 
 
 def gone(group: str) -> Disconnected:

@@ -32,6 +32,7 @@ from ofevents.controller.plan import Plan, plan
 from ofevents.controller.queue import Key, WorkQueue
 from ofevents.controller.render import Owner, Platform, Workload, child_name, children
 from ofevents.controller.render.workload import Manifest
+from ofevents.controller.since import begun
 from ofevents.controller.status import Facts
 from ofevents.controller.sweep import Sweeper, Users
 from ofevents.controller.workers import Workers
@@ -239,11 +240,12 @@ class Reconciler:
         metadata = object["metadata"]
         owner = Owner(key[0].api_version, key[0].kind, key[1], key[2], metadata["uid"],
                       metadata.get("generation", 0))  # fmt: skip
+        now = round(self._clock.now(), 3)
         held = {child_name(each.trigger) for each in left if each.trigger is not None}
         workloads = [
-            each
+            begun(each, self._caches[kinds.DEPLOYMENT].get(key[1], name), owner.uid, now)
             for each in planned.workloads
-            if not planned.denied and child_name(each.spec) not in held
+            if not planned.denied and (name := child_name(each.spec)) not in held
         ]
         keep = self._kept(owner, planned, workloads, held)
         also = self._workers.scopes(owner.uid, keep)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
@@ -107,11 +107,17 @@ class BusFeatures:
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """A durable position on topics, shared by the consumers of a group."""
+    """A durable position on topics, shared by the consumers of a group.
+
+    Attributes:
+        since: topic -> seconds since the epoch: what `start: now` means there, for a group
+            that was declared before a bus could be asked to keep its position.
+    """
 
     group: str
     topics: tuple[str, ...]
     start: Literal["now", "earliest"] = "now"
+    since: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

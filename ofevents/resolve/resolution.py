@@ -165,7 +165,7 @@ def needs(worker: Worker) -> Needs:
         return Needs(tuple(dict.fromkeys(names)))
     read = tuple(dict.fromkeys(each.topic for each in worker.inputs))
     written = [*read, worker.dead_topic]
-    consumers = [Consumer(worker.group, read, worker.start)]
+    consumers = [Consumer(worker.group, read, worker.start, worker.since)]
     for subscriber in worker.subscribers:
         written += [subscriber.inbox, *_topics(subscriber.target, subscriber.dead_letter)]
         if subscriber.reply_topic is not None:

@@ -88,7 +88,7 @@ def consumers(spec: ResolvedTrigger) -> list[Consumer]:
     inboxes = [
         Consumer(inbox_group(one.inbox), (one.inbox,), "earliest") for one in spec.subscribers
     ]
-    return [Consumer(spec.group, topics, spec.start), *inboxes]
+    return [Consumer(spec.group, topics, spec.start, spec.since), *inboxes]
 
 
 def topics(spec: ResolvedTrigger) -> list[str]:

@@ -8,6 +8,8 @@ import uuid
 from tests.servers.kube_ofevents import IMAGE
 
 EVENTS = "events.openfunction.io/v1alpha1"
+SCALE = "minReplicaCount: 0, maxReplicaCount: 3, pollingInterval: 1, cooldownPeriod: 5"
+"""What a `scaleOption` holds, for KEDA to be quick."""
 
 
 def bus(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.cluster.manifests import bus
+from tests.cluster.manifests import SCALE, bus
 from tests.cluster.orders import orders, seen, topic
 from tests.cluster.shop import Nats, Shop, part_of
 from tests.servers import HOST, free_port, until
@@ -15,7 +15,6 @@ from tests.servers.kafka import KafkaServer
 from tests.servers.sink import Answer, Seen, Sink
 
 pytestmark = [pytest.mark.cluster, pytest.mark.server("keda"), pytest.mark.timeout(600)]
-SCALE = "{minReplicaCount: 0, maxReplicaCount: 3, pollingInterval: 1, cooldownPeriod: 5}"
 
 
 def manifests(kafka: KafkaServer, nats: Nats, topics: Sequence[str], triggers: str) -> str:
@@ -57,7 +56,7 @@ spec:
   - name: charge
     sink: {{uri: "{charge.url}"}}
     delivery: {{concurrency: 4}}
-  scaleOption: {SCALE}
+  scaleOption: {{{SCALE}}}
 """
         await shop.apply(manifests(kafka, nats, [name], trigger))
         await shop.ready("eventsource/shop")
@@ -101,7 +100,7 @@ spec:
   - name: charge
     sink: {{uri: "{charge.url}"}}
     delivery: {{retries: 3, backoff: 500ms, maxBackoff: 2s}}
-  scaleOption: {SCALE}
+  scaleOption: {{{SCALE}}}
 ---
 apiVersion: events.openfunction.io/v1alpha1
 kind: Trigger
@@ -116,7 +115,7 @@ spec:
   - name: both
     condition: orders && payments
     sink: {{uri: "{both.url}"}}
-  scaleOption: {SCALE}
+  scaleOption: {{{SCALE}}}
 """
         await shop.apply(manifests(kafka, nats, [placed, paid], triggers))
         await shop.ready("eventsource/shop")
@@ -169,7 +168,7 @@ spec:
     orders: {{eventSource: shop, event: orders}}
   subscribers:
   - sink: {{uri: "{charge.url}"}}
-  scaleOption: {SCALE}
+  scaleOption: {{{SCALE}}}
 """
         await shop.apply(manifests(kafka, nats._replace(monitoring=nobody), [name], trigger))
         await shop.ready("eventsource/shop")

@@ -20,7 +20,7 @@ from nats.js import JetStreamContext
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from tests.cluster.manifests import EVENTS, webhook
+from tests.cluster.manifests import EVENTS, SCALE, webhook
 from tests.cluster.shop import Nats, Shop
 from tests.servers import until
 from tests.servers.kafka import KafkaServer
@@ -31,7 +31,6 @@ from tests.servers.sink import Sink
 pytestmark = [pytest.mark.cluster, pytest.mark.server("keda"), pytest.mark.timeout(600)]
 COUNT = 20
 KINDS = ("kafka", "nats", "rabbitmq", "redis")
-SCALE = "minReplicaCount: 0, maxReplicaCount: 2, pollingInterval: 1, cooldownPeriod: 5"
 
 
 def bodies(kind: str) -> list[bytes]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from typing import Any
 
 import pytest
 
@@ -11,8 +13,10 @@ from ofevents.conformance.bus_rig import (
     GROUP,
     PATIENCE,
     TOPIC,
+    USER,
     Taken,
     consuming,
+    drained,
     ensured,
     ids,
     messages,
@@ -170,3 +174,22 @@ async def _all_are_there(bus: Bus, confirmed: list[str]) -> None:
     taken = Taken()
     async with consuming(bus, taken, in_flight=1000):
         await taken.gets(confirmed)
+
+
+@pytest.mark.parametrize("rigs", [dapr_kafka, dapr_jetstream], ids=["kafka", "jetstream"])
+async def test_a_group_that_was_declared_before_it_was_made_gets_what_came_between(
+    rigs: Any,
+) -> None:
+    """As one whose first worker was put to sleep, on a cluster, before it could make it."""
+    async with rigs.open_rig() as rig, ensured(rig, Consumer(USER, (USER,))) as bus:
+        await bus.publish(TOPIC, *messages("before"))
+        since = time.time()
+        await bus.publish(TOPIC, *messages("between"))
+        await bus.ensure([TOPIC], [Consumer(GROUP, (TOPIC,), since={TOPIC: since})])
+        await bus.publish(TOPIC, *messages("after"))
+        got = await drained(bus, wanted=["after", "between"])
+        assert sorted(got) == ["after", "between"]
+        # Its position is its own from then on.
+        await bus.ensure([TOPIC], [Consumer(GROUP, (TOPIC,), since={TOPIC: time.time() + 60})])
+        await bus.publish(TOPIC, *messages("later"))
+        assert await drained(bus, wanted=["later"]) == ["later"]

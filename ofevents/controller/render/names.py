@@ -20,6 +20,8 @@ HASH: Final = f"{GROUP}/hash"
 """Annotation of a child: of all that was rendered of it."""
 SPEC_HASH: Final = f"{GROUP}/spec-hash"
 """Annotation of a Pod: of its spec and its Secrets, so that a change of either rolls."""
+SINCE: Final = f"{GROUP}/since"
+"""Annotation of a Trigger's Deployment: its bus, and since when it reads each topic there."""
 _UNSAFE: Final = re.compile(r"[^a-z0-9]+")
 _READABLE: Final = 41
 _LABEL: Final = 63

@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from ofevents.api.eventsource import PodTemplate
-from ofevents.api.resolved import ResolvedSource
+from ofevents.api.resolved import ResolvedSource, ResolvedTrigger
 from ofevents.controller.render import document
 from ofevents.controller.render.names import (
+    SINCE,
     SPEC_HASH,
     child_name,
     digest,
@@ -83,12 +84,11 @@ def deployment(
     }
     if replicas is not None:
         rendered["replicas"] = replicas
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": metadata(owner, spec, child_name(spec)),
-        "spec": rendered,
-    }
+    own = metadata(owner, spec, child_name(spec))
+    if isinstance(spec, ResolvedTrigger) and spec.since:
+        kept = {"bus": spec.bus.name, "topics": spec.since}
+        own["annotations"] = {SINCE: json.dumps(kept, sort_keys=True)}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": own, "spec": rendered}
 
 
 def _content(workload: Workload, child: Manifest) -> str:

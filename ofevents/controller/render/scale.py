@@ -31,6 +31,9 @@ _SASL: Final = {
     "SCRAM-SHA-512": "scram_sha512",
 }
 _ALONE: Final = ("cron", "file", "kubernetes")
+_COOLDOWN: Final = 300
+"""KEDA's own, in seconds. A new worker has it, too, to make its queue, group or consumer: what a
+RabbitMQ exchange gets before there is a queue is gone."""
 _BLIND: Final = {"failureThreshold": 3, "replicas": 1, "behavior": "currentReplicasIfHigher"}
 """One worker at least where KEDA cannot see the lag: the queue, group or consumer that the first
 worker makes may be missing, as KEDA may end it before (of 2.21: a look that finds its cache just
@@ -98,6 +101,9 @@ def scaling(owner: Owner, spec: Spec, scale: ScaleOption) -> Scaling:
     body: dict[str, Any] = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
         "minReplicaCount": scale.min_replica_count or 0,
+        "initialCooldownPeriod": _COOLDOWN
+        if scale.cooldown_period is None
+        else scale.cooldown_period,
         "fallback": _BLIND,
         "triggers": triggers,
     }

@@ -86,6 +86,14 @@ def test_a_rabbitmq_source_by_the_length_of_its_queue() -> None:
     assert "u:p" not in str(seen)
 
 
+@pytest.mark.parametrize(("given", "first"), [({}, 300), ({"cooldown_period": 0}, 0)])
+def test_a_new_worker_has_the_cooldown_to_make_what_keda_looks_at(
+    given: dict[str, Any], first: int
+) -> None:
+    (scaled,) = (each for each in manifests(kafka(), **given) if each["kind"] == "ScaledObject")
+    assert scaled["spec"]["initialCooldownPeriod"] == first
+
+
 @pytest.mark.parametrize(
     ("spec", "scale"),
     [

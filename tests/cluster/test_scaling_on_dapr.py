@@ -1,0 +1,35 @@
+"""KEDA takes a Trigger on Dapr's Kafka from nothing to workers and back, each with its daprd."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.dapr import flowing
+from tests.cluster.manifests import SCALE
+from tests.cluster.orders import numbers, orders
+from tests.cluster.shop import Shop
+from tests.servers.kafka import KafkaServer
+
+pytestmark = [pytest.mark.cluster, pytest.mark.server("keda"), pytest.mark.timeout(600)]
+
+
+@pytest.mark.usefixtures("scaler")
+async def test_a_trigger_on_dapr_follows_the_lag_of_its_groups(
+    shop: Shop, kafka: KafkaServer, tmp_path: Path
+) -> None:
+    # Its first worker is ended before it can tell the store where it begins.
+    at_once = SCALE.replace("cooldownPeriod: 5", "cooldownPeriod: 1")
+    scale = f"scaleOption: {{{at_once}}}"
+    async with flowing(shop, kafka, tmp_path, "sidecar", "pubsub.kafka", scale) as (name, sink):
+        await shop.ready("eventbus/default", "eventsource/shop")
+        wanted: set[int] = set()
+        for start in (0, 100):  # the first time without a group, then by what it has committed
+            await shop.becomes("trigger", "billing", reason="ScaledToZero")
+            await shop.without_pods("billing")
+            await kafka.produce(name, orders(100, start=start))
+            wanted |= {each for each in range(start, start + 100) if each >= 50}
+            assert await numbers(sink, len(wanted)) == sorted(wanted)
+        await shop.becomes("trigger", "billing", reason="ScaledToZero")
+        await shop.without_pods("billing")
