@@ -6,11 +6,13 @@ tests/servers/kube_dapr.py.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import nats
+from confluent_kafka import Consumer, TopicPartition
 
 from ofevents.bus import topics
 from ofevents.bus.dapr_components import Names
@@ -23,6 +25,8 @@ from tests.servers.kube_dapr import Injector
 from tests.servers.nats import NatsServer
 from tests.servers.redis import RedisServer
 from tests.servers.sink import Sink
+
+PARTITIONS = 2
 
 
 @asynccontextmanager
@@ -37,17 +41,42 @@ async def pubsub(
             await client.close()
             yield {"natsURL": server.url}
         return
-    settings = {"brokers": kafka.brokers, "authType": "none"}
-    metadata = [{"name": name, "value": value} for name, value in settings.items()]
-    names = Names(read_options({"pubsub": {"type": type, "metadata": metadata}}), "default")
     for each in (
         topics.event(namespace, "shop", "orders"),
         topics.inbox(namespace, "billing", "charge"),
         topics.dead(namespace, "billing"),
         topics.dead(namespace, "source/shop"),
     ):
-        await kafka.create_topic(names.topic(each), 2)
-    yield settings
+        await kafka.create_topic(_at_broker(each), PARTITIONS)
+    yield {"brokers": kafka.brokers, "authType": "none"}
+
+
+def inbox(namespace: str, trigger: str, subscriber: str) -> str:
+    """Its topic at Kafka."""
+    return _at_broker(topics.inbox(namespace, trigger, subscriber))
+
+
+def _at_broker(topic: str) -> str:
+    options = read_options({"pubsub": {"type": "pubsub.kafka", "metadata": []}})
+    return Names(options, "default").topic(topic)
+
+
+async def holds(kafka: KafkaServer, topic: str) -> bool:
+    """Whether something has been published there."""
+
+    def looked() -> bool:
+        consumer = Consumer({"bootstrap.servers": kafka.brokers, "group.id": "looks"})
+        try:
+            ends = [
+                consumer.get_watermark_offsets(TopicPartition(topic, each), timeout=10)[1]
+                for each in range(PARTITIONS)
+            ]
+        finally:
+            consumer.close()
+        return any(ends)
+
+    await asyncio.sleep(0.2)
+    return await asyncio.to_thread(looked)
 
 
 @asynccontextmanager

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.dapr import flowing
+from tests.cluster.dapr import flowing, holds, inbox
 from tests.cluster.manifests import SCALE
 from tests.cluster.orders import numbers, orders
 from tests.cluster.shop import Shop
+from tests.servers import until
 from tests.servers.kafka import KafkaServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.server("keda"), pytest.mark.timeout(600)]
@@ -31,5 +33,16 @@ async def test_a_trigger_on_dapr_follows_the_lag_of_its_groups(
             await kafka.produce(name, orders(100, start=start))
             wanted |= {each for each in range(start, start + 100) if each >= 50}
             assert await numbers(sink, len(wanted)) == sorted(wanted)
+        await shop.becomes("trigger", "billing", reason="ScaledToZero")
+        await shop.without_pods("billing")
+
+        # What waits for its function has been read: its inbox alone needs a worker then.
+        await sink.stop()
+        await kafka.produce(name, orders(100, start=200))
+        owed = partial(holds, kafka, inbox(shop.namespace, "billing", "charge"))
+        await until(owed, seconds=120, what="something is in the inbox")
+        await sink.start()
+        wanted |= set(range(200, 300))
+        assert await numbers(sink, len(wanted)) == sorted(wanted)
         await shop.becomes("trigger", "billing", reason="ScaledToZero")
         await shop.without_pods("billing")
