@@ -61,9 +61,12 @@ class Farewell:
         since = self._since.setdefault(who, self._clock.monotonic())
         if self._clock.monotonic() - since > PATIENCE:
             return True
-        scaled = self._caches[kinds.SCALED_OBJECT].get(worker.namespace, who[1])
-        if scaled is not None:
-            await self._applier.delete(kinds.SCALED_OBJECT, scaled, Applied())
+        apart = f"{who[1]}-dapr"
+        for name in (who[1], apart):
+            scaled = self._caches[kinds.SCALED_OBJECT].get(worker.namespace, name)
+            if scaled is not None and owner_of(scaled) == uid:
+                await self._applier.delete(kinds.SCALED_OBJECT, scaled, Applied())
+        await self._wake(worker.namespace, apart, uid)
         if REMOVE not in _worker(_containers(live))["args"]:
             await self._turn(worker.namespace, live)
             return False
@@ -73,6 +76,18 @@ class Farewell:
             return True
         # Such as a namespace that is being deleted, in which no Pod is made any more.
         return state.state == "stalled"
+
+    async def _wake(self, namespace: str, name: str, uid: str) -> None:
+        """Its daprd, where that has a Pod of its own, which KEDA may have ended."""
+        live = self._caches[kinds.DEPLOYMENT].get(namespace, name)
+        if live is None or owner_of(live) != uid or live["spec"].get("replicas", 1) > 0:
+            return
+        change = {
+            "metadata": {"resourceVersion": live["metadata"]["resourceVersion"]},
+            "spec": {"replicas": 1},
+        }
+        with self._caches[kinds.DEPLOYMENT].writing(namespace, name) as put:
+            put(await self._api.patch(kinds.DEPLOYMENT, namespace, name, change))
 
     async def _turn(self, namespace: str, live: Object) -> None:
         """The old worker ends before the new one begins."""

@@ -17,14 +17,15 @@ from tests.servers.kafka import KafkaServer
 pytestmark = [pytest.mark.cluster, pytest.mark.server("keda"), pytest.mark.timeout(600)]
 
 
+@pytest.mark.parametrize("mode", ["sidecar", "standalone"])
 @pytest.mark.usefixtures("scaler")
 async def test_a_trigger_on_dapr_follows_the_lag_of_its_groups(
-    shop: Shop, kafka: KafkaServer, tmp_path: Path
+    shop: Shop, kafka: KafkaServer, tmp_path: Path, mode: str
 ) -> None:
     # Its first worker is ended before it can tell the store where it begins.
     at_once = SCALE.replace("cooldownPeriod: 5", "cooldownPeriod: 1")
     scale = f"scaleOption: {{{at_once}}}"
-    async with flowing(shop, kafka, tmp_path, "sidecar", "pubsub.kafka", scale) as (name, sink):
+    async with flowing(shop, kafka, tmp_path, mode, "pubsub.kafka", scale) as (name, sink):
         await shop.ready("eventbus/default", "eventsource/shop")
         wanted: set[int] = set()
         for start in (0, 100):  # the first time without a group, then by what it has committed

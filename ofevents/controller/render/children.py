@@ -86,7 +86,10 @@ def _worker(
         warnings += trouble
 
     extra: dict[str, str] = {}
-    if (sidecar := dapr.sidecar(owner, workload, platform)) is not None:
+    replicas, scaled, trouble = _scaling(owner, workload, platform)
+    warnings += trouble
+    by_keda = replicas is None
+    if (sidecar := dapr.sidecar(owner, workload, platform, scaled=by_keda)) is not None:
         annotations, env = sidecar.annotations, sidecar.env
         ports |= sidecar.ports
         if platform.dapr:
@@ -95,9 +98,7 @@ def _worker(
         else:
             warnings.append(("DaprNotInstalled", "this cluster has no Dapr, which is needed here"))
 
-    replicas, scaled, trouble = _scaling(owner, workload, platform)
     found += scaled.manifests
-    warnings += trouble
     child = document(owner, spec, text, {**extra, **scaled.secrets})
     found.append(child)
     found.append(network.policy(owner, spec, ports))
@@ -159,7 +160,9 @@ def _scaling(
     if not platform.keda:
         told = "scaleOption needs KEDA, which this cluster has not: the number of workers is fixed"
         return plain, none, [("KEDANotInstalled", told)]
-    made = scale.scaling(owner, workload.spec, option)
+    spec = workload.spec
+    apart = spec.dapr_mode == "standalone" and platform.dapr and dapr.needed(spec)
+    made = scale.scaling(owner, spec, option, apart=apart)
     if made.trouble:
         return plain, none, [("NotScaled", made.trouble)]
     return None, made, []

@@ -85,8 +85,20 @@ def scoped(spec: Spec) -> Spec:
     return spec.model_copy(update={"bus": bus})
 
 
-def sidecar(owner: Owner, workload: Workload, platform: Platform) -> Sidecar | None:
-    """What it needs of Dapr; None for a worker that needs none. Its spec is `scoped`."""
+def needed(spec: Spec) -> bool:
+    """Whether it has a daprd at all."""
+    on_bus = spec.bus is not None and spec.bus.driver == "dapr"
+    return on_bus or bool(own_needs(spec).manifests) or _invokes(spec)
+
+
+def sidecar(
+    owner: Owner, workload: Workload, platform: Platform, *, scaled: bool = False
+) -> Sidecar | None:
+    """What it needs of Dapr; None for a worker that needs none. Its spec is `scoped`.
+
+    Args:
+        scaled: KEDA says whether a daprd runs that has a Pod of its own.
+    """
     spec = workload.spec
     own = own_needs(spec)
     found, called = list(own.manifests), own.reads
@@ -94,7 +106,7 @@ def sidecar(owner: Owner, workload: Workload, platform: Platform) -> Sidecar | N
         options = DaprOptions.model_validate(spec.bus.options)
         found += bus_manifests(options, spec.bus.name, needs(spec).consumers)
         called |= options.bulk
-    if not found and not _invokes(spec):
+    if not needed(spec):
         return None
     app = child_name(spec)
     secrets: dict[str, str] = {}
@@ -128,7 +140,7 @@ def sidecar(owner: Owner, workload: Workload, platform: Platform) -> Sidecar | N
     # It reads its components' credentials when it starts.
     used = sorted((each.name, each.key, each.digest) for each in workload.secrets.values())
     elsewhere[SPEC_HASH] = digest([found, used])
-    rendered += _standalone(owner, workload, platform, elsewhere)
+    rendered += _standalone(owner, workload, platform, elsewhere, scaled)
     return Sidecar(tuple(rendered), {}, env, ports, secrets)
 
 
@@ -176,7 +188,7 @@ def _setting(
 
 
 def _standalone(
-    owner: Owner, workload: Workload, platform: Platform, annotations: dict[str, str]
+    owner: Owner, workload: Workload, platform: Platform, annotations: dict[str, str], scaled: bool
 ) -> list[Manifest]:
     """A daprd of the worker's in a Pod of its own, and the ways between the two."""
     spec = workload.spec
@@ -213,7 +225,7 @@ def _standalone(
         "kind": "Deployment",
         "metadata": own,
         "spec": {
-            "replicas": 1,
+            **({} if scaled else {"replicas": 1}),
             "revisionHistoryLimit": 2,
             "selector": {"matchLabels": chosen},
             "strategy": {

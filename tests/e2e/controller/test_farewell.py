@@ -9,7 +9,7 @@ import pytest
 from ofevents.cluster import kinds
 from ofevents.controller import farewell, reconcile
 from tests.e2e.controller.rig import Cluster, resource, trigger
-from tests.e2e.controller.test_foreign import REDIS, STATE
+from tests.e2e.controller.test_foreign import KAFKA, REDIS, STATE
 from tests.e2e.controller.test_leaving import comes, gone, told
 from tests.servers import until
 from tests.servers.nats import NatsServer
@@ -65,6 +65,41 @@ async def test_a_last_worker_removes_it(cluster: Cluster, bus: NatsServer) -> No
         assert await cluster.deployments("says-goodbye") == []
         await running.idle()  # it tells after it has let go
         assert await told(cluster, "says-goodbye", "LeftOnBus") == []
+
+
+async def test_its_daprd_is_woken_for_it(cluster: Cluster, bus: NatsServer) -> None:
+    """KEDA has ended both, as daprd has a Pod of its own."""
+    bus_spec = {"dapr": {"pubsub": KAFKA, "state": STATE}}
+    leaver = trigger("sleeps", eventBus="sleeping-dapr", scaleOption={"minReplicaCount": 0})
+    leaver["metadata"]["annotations"] = {"openfunction.io/dapr-service-mode": "standalone"}
+    async with cluster.defined(*CRDS), cluster.controller():
+        await cluster.apply(resource("EventBus", "sleeping-dapr", bus_spec), leaver)
+        both = await cluster.have("sleeps", 2)
+        names = {each["metadata"]["name"] for each in both}
+
+        async def scaled() -> set[str]:
+            found = await cluster.all(kinds.SCALED_OBJECT)
+            return {each["metadata"]["name"] for each in found} & names
+
+        async def seen() -> bool:
+            return await scaled() == names
+
+        await until(seen, seconds=60, what="KEDA is told of both")
+        for name in names:
+            await cluster.merge(kinds.DEPLOYMENT, name, {"spec": {"replicas": 0}})
+        await cluster.becomes(kinds.TRIGGER, "sleeps", "Ready", "ScaledToZero")
+        await cluster.delete(kinds.TRIGGER, "sleeps")
+
+        async def awake() -> bool:
+            now = await cluster.deployments("sleeps")
+            return [each["spec"]["replicas"] for each in now] == [1, 1]
+
+        await until(awake, seconds=60, what="a last worker and its daprd run")
+        assert not await scaled()
+        (last,) = (each for each in await cluster.deployments("sleeps")
+                   if not each["metadata"]["name"].endswith("-dapr"))  # fmt: skip
+        await cluster.play(last)
+        await gone(cluster, kinds.TRIGGER, "sleeps")
 
 
 async def test_what_is_retained_goes_at_once(cluster: Cluster, bus: NatsServer) -> None:

@@ -8,7 +8,15 @@ import pytest
 
 from ofevents.api.meta import ScaleOption
 from ofevents.controller.render import Workload, children
-from tests.unit.controller.render.samples import DAPR, OWNER, PLATFORM, kafka, source, trigger
+from tests.unit.controller.render.samples import (
+    DAPR,
+    JETSTREAM,
+    OWNER,
+    PLATFORM,
+    kafka,
+    source,
+    trigger,
+)
 
 CLOCK = {"start": "0 8 * * *", "end": "0 9 * * *", "timezone": "UTC", "desiredReplicas": "3"}
 NATS = {"natsServerMonitoringEndpoint": "nats:8222"}
@@ -150,3 +158,26 @@ def test_a_drained_node_takes_one_of_several_at_a_time(
     budgets = [each["spec"] for each in made if each["kind"] == "PodDisruptionBudget"]
     # Never a minimum: it would hold the drain of a node with the only one.
     assert [each["maxUnavailable"] for each in budgets] == ([1] if several else [])
+
+
+def test_a_daprd_in_a_pod_of_its_own_comes_and_goes_with_its_worker() -> None:
+    """Without a worker to call it is not healthy, and would be restarted again and again."""
+    spec = trigger(bus=DAPR, dapr_mode="standalone")
+    found = manifests(spec, min_replica_count=2, max_replica_count=5, advanced={"formula": "a"})
+    worker, apart = (each for each in found if each["kind"] == "ScaledObject")
+    name = worker["spec"]["scaleTargetRef"]["name"]
+    assert apart["spec"]["scaleTargetRef"]["name"] == f"{name}-dapr"
+    assert apart["spec"]["triggers"] == worker["spec"]["triggers"]
+    bounds = [(one["spec"]["minReplicaCount"], one["spec"]["maxReplicaCount"])
+              for one in (worker, apart)]  # fmt: skip
+    assert bounds == [(2, 5), (1, 1)]
+    assert "advanced" not in apart["spec"], "it may name an HPA"
+    deployments = [each for each in found if each["kind"] == "Deployment"]
+    assert {each["metadata"]["name"] for each in deployments} == {name, f"{name}-dapr"}
+    assert not any("replicas" in each["spec"] for each in deployments), "KEDA says how many"
+
+
+@pytest.mark.parametrize("more", [{"dapr_mode": "sidecar"}, {"bus": JETSTREAM}])
+def test_no_other_worker_has_a_second_one(more: dict[str, Any]) -> None:
+    spec = trigger(**{"bus": DAPR, "dapr_mode": "standalone", **more})
+    assert [each["kind"] for each in manifests(spec)].count("ScaledObject") == 1
