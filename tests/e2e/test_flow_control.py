@@ -81,8 +81,10 @@ async def test_rate_and_concurrency_hold_and_are_used(tmp_path: Path) -> None:
     rate = (ORDERS - 1) / span
     per_second = max(sum(begin <= t < begin + 1 for t in times) for begin in times)
     # A tenth of a second's calls may follow each other at once; and what comes while this
-    # process stands still is seen at once, the first ones so much too late.
-    assert per_second <= RATE * (1.1 + max(stalled)), f"{rate:.0f}/s in all, {max(stalled)} s"
+    # process stands still is seen at once, the first ones so much too late. The same goes for
+    # the worker's, between its turn and its call; nobody here knows how long that was.
+    late = max(stalled) + 0.3
+    assert per_second <= RATE * (1.1 + late), f"{rate:.0f}/s in all, {max(stalled)} s"
     assert (ORDERS - 1) / (span + max(stalled)) <= 1.1 * RATE, f"at most {per_second} in a second"
     # In its best second: a worker that waits for its turn does not catch up later.
     assert per_second >= 0.6 * RATE, f"{rate:.0f}/s in all"
