@@ -1,10 +1,10 @@
 """From when on a Trigger reads a bus that only its workers reach; called by the reconciler.
 
 The controller makes a Trigger's consumers on JetStream itself. On a dapr bus its first
-worker writes down where they begin, and KEDA may put that one to sleep before it has: what
-is published until another wakes would count as from before the Trigger. So the moment in
-which a topic was first seen here goes into the worker's spec. It is kept on the Deployment,
-as a controller that starts anew must not find another one.
+worker writes down where they begin, and that one may be late, as its image is, or be ended
+before it has, as KEDA may: what is published until then would count as from before the
+Trigger. So the moment in which a topic was first seen here goes into the worker's spec. It is
+kept on the Deployment, as a controller that starts anew must not find another one.
 """
 
 from __future__ import annotations

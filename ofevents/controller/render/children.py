@@ -88,8 +88,7 @@ def _worker(
     extra: dict[str, str] = {}
     replicas, scaled, trouble = _scaling(owner, workload, platform)
     warnings += trouble
-    by_keda = replicas is None
-    if (sidecar := dapr.sidecar(owner, workload, platform, scaled=by_keda)) is not None:
+    if (sidecar := dapr.sidecar(owner, workload, platform, scaled=scaled.sleeps)) is not None:
         annotations, env = sidecar.annotations, sidecar.env
         ports |= sidecar.ports
         if platform.dapr:
@@ -163,6 +162,6 @@ def _scaling(
     spec = workload.spec
     apart = spec.dapr_mode == "standalone" and platform.dapr and dapr.needed(spec)
     made = scale.scaling(owner, spec, option, apart=apart)
-    if made.trouble:
+    if not made.manifests:
         return plain, none, [("NotScaled", made.trouble)]
-    return None, made, []
+    return None, made, [("KeptAwake", made.trouble)] if made.trouble else []

@@ -97,7 +97,7 @@ def sidecar(
     """What it needs of Dapr; None for a worker that needs none. Its spec is `scoped`.
 
     Args:
-        scaled: KEDA says whether a daprd runs that has a Pod of its own.
+        scaled: it sleeps with its worker, where it has a Pod of its own.
     """
     spec = workload.spec
     own = own_needs(spec)

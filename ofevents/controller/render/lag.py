@@ -56,10 +56,22 @@ def lags(spec: Spec, scale: ScaleOption) -> tuple[list[Lag], str]:
     return [replace(each, metadata=one) for each, one in zip(found, told, strict=True)], trouble
 
 
+def by_clock(scale: ScaleOption) -> bool:
+    """Whether it is asked for by the clock instead of the lag."""
+    return {"start", "end", "timezone", "desiredReplicas"} <= set(scale.metadata or {})
+
+
+def sees_all(spec: Spec, scale: ScaleOption) -> bool:
+    """Whether KEDA sees all that a worker is needed for. What waits for a function on a dapr
+    bus does so in the state store until it is due, and is no lag meanwhile."""
+    on_dapr = isinstance(spec, ResolvedTrigger) and spec.bus.driver == "dapr"
+    return by_clock(scale) or not on_dapr
+
+
 def _found(spec: Spec, scale: ScaleOption) -> tuple[list[Lag], str]:
     threshold = scale.lag_threshold or _LAG
     given = scale.metadata or {}
-    if {"start", "end", "timezone", "desiredReplicas"} <= set(given):
+    if by_clock(scale):
         return [Lag("cron", {})], ""  # by the clock, for any worker
     if isinstance(spec, ResolvedTrigger):
         return _trigger(spec, threshold, given)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ofevents.api.meta import ScaleOption
 from ofevents.api.secretref import only
-from ofevents.controller.render.lag import lags
+from ofevents.controller.render.lag import lags, sees_all
 from ofevents.controller.render.names import child_name, metadata
 from ofevents.controller.render.workload import Manifest, Owner, Spec
 
@@ -20,18 +20,30 @@ _BLIND: Final = {"failureThreshold": 3, "replicas": 1, "behavior": "currentRepli
 worker makes may be missing, as KEDA may end it before (of 2.21: a look that finds its cache just
 closed, by the error of another one, counts as "nothing there"), and nothing would wake one."""
 
+_AWAKE: Final = (
+    "one worker stays up: what waits for a function on a dapr bus is in its state store, which "
+    "KEDA does not see; minReplicaCount: 1 says so, too"
+)
+
 
 @dataclass(frozen=True)
 class Scaling:
-    """The manifests, the credentials that they need in the child Secret, and what is wrong."""
+    """What KEDA is told.
+
+    Attributes:
+        secrets: the credentials that it needs in the child Secret.
+        sleeps: no worker runs while there is no lag.
+        trouble: what a person should know.
+    """
 
     manifests: tuple[Manifest, ...] = ()
     secrets: Mapping[str, str] = field(default_factory=dict)
+    sleeps: bool = False
     trouble: str = ""
 
 
 def scaling(owner: Owner, spec: Spec, scale: ScaleOption, *, apart: bool = False) -> Scaling:
-    """Of one worker; `trouble` says why there is none.
+    """Of one worker; without manifests `trouble` says why there are none.
 
     Args:
         apart: it has a daprd in a Pod of its own, which comes and goes with it: without a
@@ -72,15 +84,17 @@ def scaling(owner: Owner, spec: Spec, scale: ScaleOption, *, apart: bool = False
                 )
             one["authenticationRef"] = {"name": known[logins]}
         triggers.append(one)
-    least = scale.min_replica_count or 0
+    least, trouble = scale.min_replica_count or 0, ""
+    if not least and not sees_all(spec, scale):
+        least, trouble = 1, _AWAKE
     first = _COOLDOWN if scale.cooldown_period is None else scale.cooldown_period
     body = {"initialCooldownPeriod": first, "fallback": _BLIND, "triggers": triggers}
     body |= _given(pollingInterval=scale.polling_interval, cooldownPeriod=scale.cooldown_period)
     own = {"minReplicaCount": least}
     own |= _given(maxReplicaCount=scale.max_replica_count, advanced=scale.advanced)
     bounds = {name: own}
-    if apart:
-        bounds[f"{name}-dapr"] = {"minReplicaCount": min(least, 1), "maxReplicaCount": 1}
+    if apart and not least:
+        bounds[f"{name}-dapr"] = {"minReplicaCount": 0, "maxReplicaCount": 1}
     for called, each in bounds.items():
         target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": called}
         manifests.append(
@@ -91,7 +105,7 @@ def scaling(owner: Owner, spec: Spec, scale: ScaleOption, *, apart: bool = False
                 "spec": {"scaleTargetRef": target, **body, **each},
             }
         )
-    return Scaling(tuple(manifests), secrets)
+    return Scaling(tuple(manifests), secrets, not least, trouble)
 
 
 def _given(**settings: Any) -> dict[str, Any]:

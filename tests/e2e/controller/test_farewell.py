@@ -24,6 +24,8 @@ CRDS = (
     kinds.TRIGGER_AUTHENTICATION,
 )
 
+NIGHT = {"start": "0 0 * * *", "end": "0 1 * * *", "timezone": "UTC", "desiredReplicas": "1"}
+
 
 async def begun(cluster: Cluster, name: str, **more: Any) -> Any:
     """A Trigger on a dapr bus; its Deployment."""
@@ -70,7 +72,7 @@ async def test_a_last_worker_removes_it(cluster: Cluster, bus: NatsServer) -> No
 async def test_its_daprd_is_woken_for_it(cluster: Cluster, bus: NatsServer) -> None:
     """KEDA has ended both, as daprd has a Pod of its own."""
     bus_spec = {"dapr": {"pubsub": KAFKA, "state": STATE}}
-    leaver = trigger("sleeps", eventBus="sleeping-dapr", scaleOption={"minReplicaCount": 0})
+    leaver = trigger("sleeps", eventBus="sleeping-dapr", scaleOption={"metadata": NIGHT})
     leaver["metadata"]["annotations"] = {"openfunction.io/dapr-service-mode": "standalone"}
     async with cluster.defined(*CRDS), cluster.controller():
         await cluster.apply(resource("EventBus", "sleeping-dapr", bus_spec), leaver)

@@ -163,21 +163,48 @@ def test_a_drained_node_takes_one_of_several_at_a_time(
 def test_a_daprd_in_a_pod_of_its_own_comes_and_goes_with_its_worker() -> None:
     """Without a worker to call it is not healthy, and would be restarted again and again."""
     spec = trigger(bus=DAPR, dapr_mode="standalone")
-    found = manifests(spec, min_replica_count=2, max_replica_count=5, advanced={"formula": "a"})
+    found = manifests(spec, max_replica_count=5, advanced={"formula": "a"}, metadata=CLOCK)
     worker, apart = (each for each in found if each["kind"] == "ScaledObject")
     name = worker["spec"]["scaleTargetRef"]["name"]
     assert apart["spec"]["scaleTargetRef"]["name"] == f"{name}-dapr"
     assert apart["spec"]["triggers"] == worker["spec"]["triggers"]
     bounds = [(one["spec"]["minReplicaCount"], one["spec"]["maxReplicaCount"])
               for one in (worker, apart)]  # fmt: skip
-    assert bounds == [(2, 5), (1, 1)]
+    assert bounds == [(0, 5), (0, 1)]
     assert "advanced" not in apart["spec"], "it may name an HPA"
     deployments = [each for each in found if each["kind"] == "Deployment"]
     assert {each["metadata"]["name"] for each in deployments} == {name, f"{name}-dapr"}
     assert not any("replicas" in each["spec"] for each in deployments), "KEDA says how many"
 
 
-@pytest.mark.parametrize("more", [{"dapr_mode": "sidecar"}, {"bus": JETSTREAM}])
-def test_no_other_worker_has_a_second_one(more: dict[str, Any]) -> None:
-    spec = trigger(**{"bus": DAPR, "dapr_mode": "standalone", **more})
-    assert [each["kind"] for each in manifests(spec)].count("ScaledObject") == 1
+@pytest.mark.parametrize(
+    "more", [{"dapr_mode": "sidecar"}, {"bus": JETSTREAM}, {"scale": {"min_replica_count": 1}}]
+)
+def test_no_other_daprd_is_scaled(more: dict[str, Any]) -> None:
+    scale = {"metadata": CLOCK, **more.pop("scale", {})}
+    found = manifests(trigger(**{"bus": DAPR, "dapr_mode": "standalone", **more}), **scale)
+    assert [each["kind"] for each in found].count("ScaledObject") == 1
+    others = [each for each in found if each["kind"] == "Deployment"][1:]
+    assert all(each["spec"]["replicas"] == 1 for each in others)
+
+
+@pytest.mark.parametrize(
+    ("bus", "scale", "least"),
+    [
+        (DAPR, {}, 1),
+        (DAPR, {"min_replica_count": 0}, 1),
+        (DAPR, {"min_replica_count": 2}, 2),
+        (DAPR, {"metadata": CLOCK}, 0),
+        (JETSTREAM, {}, 0),
+    ],
+)
+def test_a_worker_stays_where_keda_does_not_see_what_waits(
+    bus: Any, scale: dict[str, Any], least: int
+) -> None:
+    """On a dapr bus that is in the state store, until it is due."""
+    option = ScaleOption(**scale)
+    made = children(OWNER, [Workload(trigger(bus=bus), None, option)], PLATFORM)
+    (scaled,) = (each for each in made.manifests if each["kind"] == "ScaledObject")
+    assert scaled["spec"]["minReplicaCount"] == least
+    told = [reason for reason, _ in made.warnings]
+    assert told == (["KeptAwake"] if least == 1 else [])
