@@ -92,10 +92,10 @@ class Leaving:
             if not self._late(object):
                 raise
             left = f"the bus did not answer ({error})"
-        await self._let_go(key, object)
+        there = await self._let_go(key, object)
         self._farewell.forget(uid)
         self._places.forget(uid)
-        if left:
+        if left and there:
             note = f"deleted, but its position, inboxes and dead letters stay on the bus: {left}"
             await self._recorder.tell(object, "LeftOnBus", note)
         return True
@@ -143,7 +143,9 @@ class Leaving:
         stamp = object["metadata"]["deletionTimestamp"]
         return self._clock.now() - datetime.fromisoformat(stamp).timestamp() > GIVE_UP
 
-    async def _let_go(self, key: Key, object: Object) -> None:
+    async def _let_go(self, key: Key, object: Object) -> bool:
+        """Whether it was still there: the cache may show for a moment what has gone, and a look
+        at that knows nothing any more of what was removed."""
         metadata = object["metadata"]
         rest = [each for each in metadata["finalizers"] if each != FINALIZER]
         change: dict[str, Any] = {
@@ -155,6 +157,8 @@ class Leaving:
         except Refused as error:
             if error.status != 404:
                 raise
+            return False
+        return True
 
 
 def _spec(scope: Scope, loaded: Loaded) -> ResolvedTrigger | None:
