@@ -19,6 +19,7 @@ from ofevents.controller.apply import Applied, Applier
 from ofevents.controller.places import Place
 from ofevents.controller.pods import judge
 from ofevents.controller.render import child_name
+from ofevents.controller.render.names import daprd_name
 
 PATIENCE: Final = 120.0
 """Seconds for the worker to end, and for the one that removes to start and be done."""
@@ -61,7 +62,7 @@ class Farewell:
         since = self._since.setdefault(who, self._clock.monotonic())
         if self._clock.monotonic() - since > PATIENCE:
             return True
-        apart = f"{who[1]}-dapr"
+        apart = daprd_name(who[1])
         for name in (who[1], apart):
             scaled = self._caches[kinds.SCALED_OBJECT].get(worker.namespace, name)
             if scaled is not None and owner_of(scaled) == uid:

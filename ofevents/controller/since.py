@@ -12,10 +12,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from ofevents.api.resolved import ResolvedTrigger
-from ofevents.cluster.cache import Object
+from ofevents.cluster.cache import Object, owner_of
 from ofevents.controller.render import Workload
 from ofevents.controller.render.names import SINCE
 
@@ -37,11 +36,10 @@ def begun(workload: Workload, live: Object | None, uid: str, now: float) -> Work
 
 
 def _known(live: Object | None, uid: str, bus: str) -> Mapping[str, float]:
-    metadata: Mapping[str, Any] = (live or {}).get("metadata") or {}
-    if not any(each["uid"] == uid for each in metadata.get("ownerReferences") or ()):
+    if live is None or owner_of(live) != uid:
         return {}
     try:
-        kept = json.loads((metadata.get("annotations") or {}).get(SINCE, "{}"))
+        kept = json.loads((live["metadata"].get("annotations") or {}).get(SINCE, "{}"))
         return {each: float(at) for each, at in kept["topics"].items() if kept["bus"] == bus}
     except (ValueError, TypeError, KeyError, AttributeError):
         return {}  # none yet, or somebody has written there

@@ -24,6 +24,7 @@ from ofevents.controller.render.names import (
     SPEC_HASH,
     apart,
     child_name,
+    daprd_name,
     digest,
     labels,
     metadata,
@@ -124,7 +125,7 @@ def sidecar(
     if spec.dapr_mode != "standalone":
         # The sidecar calls over the Pod's loopback, which no policy closes.
         return Sidecar(tuple(rendered), annotations, {}, {}, secrets)
-    proxy = f"{app}-dapr"
+    proxy = daprd_name(app)
     env = {
         "DAPR_HOST": proxy,
         "DAPR_GRPC_PORT": "50001",
@@ -193,7 +194,7 @@ def _standalone(
     """A daprd of the worker's in a Pod of its own, and the ways between the two."""
     spec = workload.spec
     app = child_name(spec)
-    name = f"{app}-dapr"
+    name = daprd_name(app)
     chosen = apart(spec)
     pod: dict[str, Any] = {
         "automountServiceAccountToken": False,

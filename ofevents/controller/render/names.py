@@ -59,6 +59,11 @@ def selector(spec: Spec) -> dict[str, str]:
     return {"app.kubernetes.io/name": "ofevents", "app.kubernetes.io/instance": child_name(spec)}
 
 
+def daprd_name(name: str) -> str:
+    """The name of a daprd in a Pod of its own, from that of its worker."""
+    return f"{name}-dapr"
+
+
 def apart(spec: Spec) -> dict[str, str]:
     """What the Pod of a worker's daprd is known by, where that has one of its own."""
     return {**selector(spec), "app.kubernetes.io/name": "ofevents-dapr"}

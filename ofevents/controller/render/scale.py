@@ -9,7 +9,7 @@ from typing import Any, Final
 from ofevents.api.meta import ScaleOption
 from ofevents.api.secretref import only
 from ofevents.controller.render.lag import lags, sees_all
-from ofevents.controller.render.names import child_name, metadata
+from ofevents.controller.render.names import child_name, daprd_name, metadata
 from ofevents.controller.render.workload import Manifest, Owner, Spec
 
 _COOLDOWN: Final = 300
@@ -94,7 +94,7 @@ def scaling(owner: Owner, spec: Spec, scale: ScaleOption, *, apart: bool = False
     own |= _given(maxReplicaCount=scale.max_replica_count, advanced=scale.advanced)
     bounds = {name: own}
     if apart and not least:
-        bounds[f"{name}-dapr"] = {"minReplicaCount": 0, "maxReplicaCount": 1}
+        bounds[daprd_name(name)] = {"minReplicaCount": 0, "maxReplicaCount": 1}
     for called, each in bounds.items():
         target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": called}
         manifests.append(
